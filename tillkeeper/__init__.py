@@ -1,0 +1,1 @@
+"""What every service may import: contracts and rules (pure), and the client at the edge."""

@@ -1,0 +1,96 @@
+"""The nouns of the double-entry book: buckets, kinds of transfers, requests and outcomes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from tillkeeper.contracts.base import Identifier, Model, Moment, Text
+from tillkeeper.contracts.errors import Code
+from tillkeeper.contracts.money import AmountMinor, Currency
+
+
+class Side(StrEnum):
+    """On which side an account grows: liabilities and income by credit, assets by debit."""
+
+    CREDIT = "C"
+    DEBIT = "D"
+
+
+class Bucket(StrEnum):
+    """The chart of accounts. A merchant's buckets and the platform's."""
+
+    AVAILABLE = "available"
+    FROZEN = "frozen"
+    WITHDRAWING = "withdrawing"
+    DUES = "dues"
+    BANK = "bank"
+    UNMATCHED_RECEIPTS = "unmatched_receipts"
+    FEE_INCOME = "fee_income"
+    DUES_UNEARNED = "dues_unearned"
+
+
+class TransferKind(StrEnum):
+    """Every way in which money moves, by its effect in rules.md 1.4."""
+
+    RECEIPT = "receipt"
+    TOPUP = "topup"
+    HOLD = "hold"
+    DUES_RAISED = "dues_raised"
+    RELEASE = "release"
+    SETTLEMENT = "settlement"
+    SETTLED_REFUND = "settled_refund"
+    WITHDRAWAL = "withdrawal"
+    WITHDRAWAL_PAID = "withdrawal_paid"
+    WITHDRAWAL_RETURNED = "withdrawal_returned"
+    DUES_HELD = "dues_held"
+    DUES_SETTLED = "dues_settled"
+    DUES_CLEARED = "dues_cleared"
+    DUES_CANCELLED = "dues_cancelled"
+
+
+class TransferRequest(Model):
+    """One transfer by its template; ``merchant`` is None for transfers within the platform.
+
+    ``name`` names one effect for ever (``topup/<merchant>/<request>/credit``). ``link`` joins
+    neighbouring requests of one batch: they succeed or fail together. Amounts in minor units.
+    """
+
+    name: Text
+    kind: TransferKind
+    currency: Currency
+    amount_minor: AmountMinor
+    effective_at: Moment
+    merchant: Identifier | None = None
+    subject: Text
+    link: str | None = None
+
+
+class TransferResult(StrEnum):
+    """What became of a transfer request."""
+
+    POSTED = "posted"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class TransferOutcome:
+    """The answer to one request; asked again, the same answer with ``replayed`` set."""
+
+    result: TransferResult
+    replayed: bool = False
+    code: Code | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Balances:
+    """One prepaid account's figures in minor units, at ``at``."""
+
+    merchant: str
+    currency: str
+    available: int
+    frozen: int
+    withdrawing: int
+    dues: int
+    at: datetime

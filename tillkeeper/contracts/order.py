@@ -1,0 +1,109 @@
+"""Messages about an order's interest fee, and what became of them (P-40 … P-50.2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from pydantic import model_validator
+from pydantic_core import PydanticCustomError
+
+from tillkeeper.contracts.base import Identifier, Model, Moment
+from tillkeeper.contracts.errors import Code
+from tillkeeper.contracts.money import AmountMinor, Currency
+
+
+class OrderEvent(StrEnum):
+    """What a message says about an order."""
+
+    HOLD = "hold"
+    RELEASE = "release"
+    SETTLE = "settle"
+    REFUND = "refund"
+
+
+class OrderMessage(Model):
+    """One message about one order of one merchant.
+
+    ``amount_minor`` is the interest fee to hold or to give back, in minor units; a settlement has none.
+    ``message_id`` tells returns of the same order apart; a hold is told by ``fee_version`` (P-42).
+    ``at`` is the event's own time; for a hold, the time when the order was placed (P-10).
+    """
+
+    event: OrderEvent
+    merchant: Identifier
+    currency: Currency
+    order: Identifier
+    at: Moment
+    amount_minor: AmountMinor | None = None
+    message_id: Identifier | None = None
+    fee_version: int = 1
+
+    @model_validator(mode="after")
+    def _complete(self) -> OrderMessage:
+        settles = self.event is OrderEvent.SETTLE
+        if settles is not (self.amount_minor is None):
+            raise PydanticCustomError(
+                Code.FIELD_INVALID, "an amount belongs to every message but a settlement"
+            )
+        returns = self.event in (OrderEvent.RELEASE, OrderEvent.REFUND)
+        if returns is (self.message_id is None):
+            raise PydanticCustomError(
+                Code.FIELD_INVALID, "a message id belongs to releases and refunds, and to them only"
+            )
+        if not 1 <= self.fee_version <= 32_000:
+            raise PydanticCustomError(Code.FIELD_INVALID, "a fee version is 1 to 32000")
+        return self
+
+
+class OrderResult(StrEnum):
+    """What became of a message."""
+
+    APPLIED = "applied"
+    DUES = "dues"
+    PARKED = "parked"
+    REPLAYED = "replayed"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class OrderOutcome:
+    """The answer to one message; the same message is always answered alike.
+
+    ``replayed`` says that an earlier delivery had this effect. ``code`` is set when refused.
+    """
+
+    result: OrderResult
+    replayed: bool = False
+    code: Code | None = None
+    detail: str = ""
+
+
+class HoldState(StrEnum):
+    """Where one order's fee stands."""
+
+    PARKED = "parked"
+    HELD = "held"
+    DUE = "due"
+    RELEASED = "released"
+    SETTLED = "settled"
+    REFUSED = "refused"
+
+
+class HoldView(Model):
+    """One order's fee, in minor units: fee = held + dues + released + cancelled + settled."""
+
+    merchant: str
+    currency: str
+    order: str
+    state: HoldState
+    fee_minor: int | None
+    held_minor: int
+    dues_minor: int
+    released_minor: int
+    cancelled_minor: int
+    settled_minor: int
+    refunded_minor: int
+    placed_at: datetime | None
+    completed_at: datetime | None

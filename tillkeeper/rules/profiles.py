@@ -1,0 +1,51 @@
+"""Named, versioned, effective-dated figures (C-08, rules.md part 7).
+
+A decision stores the name of the profile it used; a profile in use is never edited.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
+from typing import Final
+
+from tillkeeper.contracts.account import PaymentMethod
+from tillkeeper.contracts.base import Model
+from tillkeeper.contracts.errors import Code, Reason, Rejected
+from tillkeeper.rules.days import BUSINESS_ZONE
+
+
+class PrepaidProfile(Model):
+    """Figures of the prepaid account; amounts in minor units of the account's currency."""
+
+    name: str
+    effective_from: datetime
+    zone: str = BUSINESS_ZONE
+    topup_min_minor: int = 3_000_00
+    topup_request_ttl: timedelta = timedelta(days=15)
+    topup_methods: tuple[PaymentMethod, ...] = (PaymentMethod.WIRE,)
+    topup_while_abnormal: bool = False
+    require_bound_account_number: bool = False
+    warning_default_minor: int = 1_000_00
+    suspend_below_minor: int = 1_000_00
+    hard_floor_minor: int = 200_00
+    guard_merchant_override: bool = False
+    contacts_max: int = 3
+    dues_partial: bool = True
+    fee_basis_points: tuple[int, ...] = tuple(50 * count for count in range(1, 25))
+    """Interest fee by instalment count: the first figure is for one instalment (P-41)."""
+
+
+JD_PREPAID_2023_11: Final = PrepaidProfile(
+    name="jd-prepaid@2023-11", effective_from=datetime(2023, 11, 2, tzinfo=UTC)
+)
+
+PROFILES: Final = MappingProxyType({p.name: p for p in (JD_PREPAID_2023_11,)})
+
+
+def profile(name: str) -> PrepaidProfile:
+    """The profile called ``name``. Raises Rejected(FIELD_INVALID)."""
+    try:
+        return PROFILES[name]
+    except KeyError:
+        raise Rejected(Reason(code=Code.FIELD_INVALID, detail="no such rule profile")) from None
