@@ -1,0 +1,1 @@
+"""The book: schema, posting, holds, statements, verification. It does not know who calls it."""

@@ -1,0 +1,102 @@
+"""Connections and transactions. Every write of this house passes through ``in_transaction``.
+
+The work is given a connection and may be run again from its start: after a deadlock, a
+serialization failure or a lost connection. It must therefore be safe to run twice, which keys and
+business rows ensure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
+
+from sqlalchemy.exc import DBAPIError, InterfaceError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from tillkeeper.contracts.errors import BookBroken, Unavailable
+
+T = TypeVar("T")
+
+ATTEMPTS: Final = 5
+PAUSE_S: Final = 0.02
+LOCK_TIMEOUT: Final = "10s"
+STATEMENT_TIMEOUT: Final = "60s"
+
+_AGAIN: Final = frozenset({"40001", "40P01", "55P03"})
+"""Serialization failure, deadlock, lock time-out: nobody's fault, run it again."""
+
+_AWAY: Final = ("08", "53", "57", "58", "25006")
+"""Connection, resources, operator intervention, system error, read-only: the database's state."""
+
+
+_LOOK_UPS: Final = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
+"""Plans are kept per session: one made while a table is small would read all of it when it has grown."""
+
+_SCANS: Final = "SELECT " + ", ".join(f"set_config('{name}', 'on', true)" for name in _LOOK_UPS)
+
+
+def make_engine(url: str, *, pool_size: int = 8) -> AsyncEngine:
+    """An engine whose sessions speak UTC and never wait for a lock longer than 10 s."""
+    return create_async_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=30,
+        pool_pre_ping=False,
+        connect_args={
+            "timeout": 5,
+            "server_settings": {
+                "timezone": "UTC",
+                "lock_timeout": LOCK_TIMEOUT,
+                "statement_timeout": STATEMENT_TIMEOUT,
+                "application_name": "tillkeeper",
+                **_LOOK_UPS,
+            },
+        },
+    )
+
+
+async def in_transaction(engine: AsyncEngine, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+    """Run ``work`` in one transaction and commit. Raises Unavailable, BookBroken."""
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            async with engine.begin() as connection:
+                return await work(connection)
+        except (DBAPIError, PoolTimeout, OSError) as error:
+            failure = failure_of(error)
+            if isinstance(failure, BookBroken) or attempt == ATTEMPTS:
+                raise failure from error
+            await asyncio.sleep(PAUSE_S * 2**attempt)
+    raise AssertionError("unreachable")
+
+
+async def fetch(connection: AsyncConnection, sql: str, parameters: tuple[Any, ...]) -> list[Any]:
+    """All rows of one statement in the driver's own notation (``$1``), each indexable."""
+    result = await connection.exec_driver_sql(sql, parameters)
+    return list(result.all())
+
+
+async def expect_scans(connection: AsyncConnection) -> None:
+    """Let this transaction's statements read whole tables; otherwise every plan is an index look-up."""
+    await connection.exec_driver_sql(_SCANS)
+
+
+async def execute(connection: AsyncConnection, sql: str, parameters: tuple[Any, ...]) -> None:
+    """One statement in the driver's own notation, without rows."""
+    await connection.exec_driver_sql(sql, parameters)
+
+
+def failure_of(error: Exception) -> Unavailable | BookBroken:
+    """What a database error means for the caller; a lost connection is safe to try again."""
+    said = error.orig if isinstance(error, DBAPIError) else error
+    state = str(getattr(said, "sqlstate", None) or "")
+    if not isinstance(error, DBAPIError) and not state:
+        return Unavailable(f"the database does not answer: {type(error).__name__}")
+    if state in _AGAIN or state.startswith(_AWAY):
+        return Unavailable(f"the database refused for now: SQLSTATE {state}")
+    lost = isinstance(error, DBAPIError) and error.connection_invalidated
+    if lost or isinstance(error, InterfaceError) or not state:
+        return Unavailable("the connection to the database was lost")
+    return BookBroken(f"the database refused the book: SQLSTATE {state}")

@@ -1,0 +1,1 @@
+"""The book against real PostgreSQL."""

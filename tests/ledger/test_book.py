@@ -1,0 +1,249 @@
+"""The book's own promises: once per key, floors, linked requests, immutability, history (C-02 … C-04)."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from ledger.book import Book
+from ledger.engine import execute, fetch, in_transaction, make_engine
+from tests.ledger.support import DAY, figures, open_account, top_up, topup_requests
+from tests.stack import Database
+from tillkeeper.contracts.book import TransferKind, TransferRequest, TransferResult
+from tillkeeper.contracts.errors import BookBroken, Code, Rejected, Unavailable
+
+
+def _withdrawal(number: int, amount: int, *, link: str | None = None) -> TransferRequest:
+    return TransferRequest(
+        name=f"withdrawal/W{number}/reserve", kind=TransferKind.WITHDRAWAL, currency="CNY",
+        amount_minor=amount, effective_at=DAY, merchant="M1", subject=f"withdrawal/W{number}",
+        link=link,
+    )  # fmt: skip
+
+
+async def _balances(engine: AsyncEngine, merchant: str = "M1") -> tuple[int, int, int]:
+    return figures(await Book(engine).balances(merchant, "CNY"))
+
+
+class TestPost:
+    async def test_same_request_five_times_posts_once(self, engine: AsyncEngine) -> None:
+        """C-02."""
+        await open_account(engine, "M1", fund=5_000)
+        outcomes = [(await Book(engine).post([_withdrawal(1, 700)]))[0] for _ in range(5)]
+        assert [o.replayed for o in outcomes] == [False, True, True, True, True]
+        assert await _balances(engine) == (4_300, 0, 0)
+
+    async def test_same_request_from_eight_callers_at_once_posts_once(
+        self, engine: AsyncEngine
+    ) -> None:
+        await open_account(engine, "M1", fund=5_000)
+        outcomes = await asyncio.gather(
+            *(Book(engine).post([_withdrawal(1, 700)]) for _ in range(8))
+        )
+        assert sorted(o.replayed for [o] in outcomes) == [False] + [True] * 7
+        assert await _balances(engine) == (4_300, 0, 0)
+
+    async def test_same_key_with_another_amount_conflicts(self, engine: AsyncEngine) -> None:
+        """C-02: same key, other body."""
+        await open_account(engine, "M1", fund=5_000)
+        first, other = await Book(engine).post([_withdrawal(1, 700), _withdrawal(1, 701)])
+        assert first.result is TransferResult.POSTED
+        assert other.code is Code.KEY_REUSED
+        assert await _balances(engine) == (4_300, 0, 0)
+
+    async def test_refusal_is_remembered_although_money_came(self, engine: AsyncEngine) -> None:
+        """Design §2: the same key answers the same for ever."""
+        await open_account(engine, "M1", fund=500)
+        [first] = await Book(engine).post([_withdrawal(1, 700)])
+        await top_up(engine, "M1", 5_000, number=2)
+        [again] = await Book(engine).post([_withdrawal(1, 700)])
+        assert first.code is again.code is Code.INSUFFICIENT_FUNDS
+        assert again.replayed
+        assert await _balances(engine) == (5_500, 0, 0)
+
+    async def test_linked_requests_fail_together_and_neighbours_stand(
+        self, engine: AsyncEngine
+    ) -> None:
+        await open_account(engine, "M1", fund=1_000)
+        outcomes = await Book(engine).post(
+            [
+                _withdrawal(1, 100),
+                _withdrawal(2, 500, link="pair"),
+                _withdrawal(3, 600, link="pair"),
+                _withdrawal(4, 900),
+            ]
+        )
+        assert [o.code for o in outcomes] == [
+            None, Code.LINKED_REFUSED, Code.INSUFFICIENT_FUNDS, None,
+        ]  # fmt: skip
+        assert await _balances(engine) == (0, 0, 0)
+
+    async def test_linked_requests_sent_again_are_answered_alike(self, engine: AsyncEngine) -> None:
+        await open_account(engine, "M1", fund=1_000)
+        pair = [_withdrawal(1, 500, link="pair"), _withdrawal(2, 600, link="pair")]
+        first = await Book(engine).post(pair)
+        again = await Book(engine).post(pair)
+        assert [o.code for o in first] == [o.code for o in again]
+
+    async def test_hundred_spends_on_an_account_worth_fewer_stop_at_the_floor(
+        self, engine: AsyncEngine
+    ) -> None:
+        """C-04, L1: 200 concurrent spends of 1 on an account worth 100: exactly 100 succeed."""
+        await open_account(engine, "M1", fund=100)
+        outcomes = await asyncio.gather(
+            *(Book(engine).post([_withdrawal(n, 1)]) for n in range(200))
+        )
+        posted = [o for [o] in outcomes if o.result is TransferResult.POSTED]
+        assert len(posted) == 100
+        assert await _balances(engine) == (0, 0, 0)
+
+    async def test_two_way_batches_never_deadlock(self, engine: AsyncEngine) -> None:
+        """L3: batches name the same merchants in opposite orders; no caller sees a deadlock."""
+        for merchant in ("M1", "M2", "M3"):
+            await open_account(engine, merchant, fund=10_000)
+
+        def batch(number: int) -> list[TransferRequest]:
+            names = ["M1", "M2", "M3"] if number % 2 else ["M3", "M2", "M1"]
+            return [
+                request.model_copy(update={"link": None})
+                for name in names
+                for request in topup_requests(name, 5, 100 + number)
+            ]
+
+        await asyncio.gather(*(Book(engine).post(batch(n)) for n in range(40)))
+        assert await _balances(engine, "M3") == (10_200, 0, 0)
+
+    async def test_order_kinds_and_too_many_are_refused(self, engine: AsyncEngine) -> None:
+        hold = _withdrawal(1, 1).model_copy(update={"kind": TransferKind.HOLD})
+        with pytest.raises(Rejected) as refusal:
+            await Book(engine).post([hold])
+        assert refusal.value.codes == (Code.FIELD_INVALID,)
+        with pytest.raises(Rejected) as refusal:
+            await Book(engine).post([_withdrawal(n, 1) for n in range(501)])
+        assert refusal.value.codes == (Code.TOO_MANY,)
+
+
+class TestBalances:
+    async def test_unknown_merchant_is_refused(self, engine: AsyncEngine) -> None:
+        with pytest.raises(Rejected) as refusal:
+            await Book(engine).balances("M404", "CNY")
+        assert refusal.value.codes == (Code.ACCOUNT_NOT_OPENED,)
+
+    async def test_balance_at_any_past_moment(self, engine: AsyncEngine) -> None:
+        """The balance right before and right after each recorded transfer."""
+        await open_account(engine, "M1", fund=1_000)
+        book = Book(engine)
+        for number in range(1, 6):
+            await book.post([_withdrawal(number, 100)])
+        rows = await in_transaction(
+            engine,
+            lambda c: fetch(
+                c,
+                "SELECT recorded_at, debit_after FROM transfers WHERE kind = 'withdrawal' ORDER BY id",
+                (),
+            ),
+        )
+        for recorded_at, after in rows:
+            tick = timedelta(microseconds=1)
+            assert (await book.balances_at("M1", "CNY", recorded_at)).available == after
+            before = await book.balances_at("M1", "CNY", recorded_at - tick)
+            assert before.available == after + 100
+        long_ago = await book.balances_at("M1", "CNY", datetime(2000, 1, 1, tzinfo=UTC))
+        assert figures(long_ago) == (0, 0, 0)
+
+
+class TestImmutability:
+    @pytest.mark.parametrize(
+        "statement",
+        ["UPDATE transfers SET amount = 1", "DELETE FROM transfers", "TRUNCATE transfers",
+         "UPDATE audit SET actor = ''", "DELETE FROM refusals"],
+    )  # fmt: skip
+    async def test_nobody_changes_what_is_written(
+        self, database: Database, engine: AsyncEngine, statement: str
+    ) -> None:
+        """C-03, L6: the application has no right to; the owner is stopped by the trigger."""
+        await open_account(engine, "M1", fund=1_000)
+        with pytest.raises(BookBroken, match="42501"):
+            await in_transaction(engine, lambda c: execute(c, statement, ()))
+        owner = create_async_engine(database.owner_url)
+        with pytest.raises(DBAPIError, match="append-only"):
+            async with owner.begin() as connection:
+                await connection.execute(
+                    text("INSERT INTO audit (subject, action, actor, before, after, profile, at)"
+                         " VALUES ('s', 'a', 'x', '{}', '{}', 'p', now())")
+                )  # fmt: skip
+                await connection.execute(
+                    text("INSERT INTO refusals (key, fingerprint, code)"
+                         " VALUES (gen_random_uuid(), gen_random_uuid(), 'X')")
+                )  # fmt: skip
+                await connection.execute(text(statement))
+        await owner.dispose()
+
+    async def test_a_floor_holds_against_the_application_too(self, engine: AsyncEngine) -> None:
+        """C-04: the database refuses what no rule should ever have asked."""
+        await open_account(engine, "M1", fund=1_000)
+        with pytest.raises(BookBroken, match="23514"):
+            await in_transaction(
+                engine,
+                lambda c: execute(c, "UPDATE accounts SET balance = -1 WHERE floored", ()),
+            )
+
+
+class TestFailures:
+    @pytest.mark.parametrize("state", ["40001", "40P01", "55P03", "57P01", "08006", "53300"])
+    async def test_passing_faults_are_tried_again_then_unavailable(
+        self, engine: AsyncEngine, state: str
+    ) -> None:
+        """L4, B18: never an insufficiency, never a silent loss."""
+        tries = 0
+
+        async def work(connection: object) -> None:
+            nonlocal tries
+            tries += 1
+            raise_ = f"DO $$ BEGIN RAISE EXCEPTION 'x' USING ERRCODE = '{state}'; END $$"
+            await connection.exec_driver_sql(raise_)  # type: ignore[attr-defined]
+
+        with pytest.raises(Unavailable):
+            await in_transaction(engine, work)
+        assert tries == 5
+
+    @pytest.mark.parametrize("state", ["23505", "23514", "22003"])
+    async def test_contradictions_stop_at_once(self, engine: AsyncEngine, state: str) -> None:
+        tries = 0
+
+        async def work(connection: object) -> None:
+            nonlocal tries
+            tries += 1
+            raise_ = f"DO $$ BEGIN RAISE EXCEPTION 'x' USING ERRCODE = '{state}'; END $$"
+            await connection.exec_driver_sql(raise_)  # type: ignore[attr-defined]
+
+        with pytest.raises(BookBroken, match=state):
+            await in_transaction(engine, work)
+        assert tries == 1
+
+    async def test_killed_connection_is_replaced_and_nothing_doubles(
+        self, database: Database, engine: AsyncEngine
+    ) -> None:
+        """F03: every backend terminated between two posts."""
+        await open_account(engine, "M1", fund=1_000)
+        owner = create_async_engine(database.owner_url)
+        for number in range(3):
+            async with owner.begin() as connection:
+                await connection.execute(
+                    text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                         " WHERE datname = current_database() AND pid <> pg_backend_pid()")
+                )  # fmt: skip
+            await Book(engine).post([_withdrawal(number, 100)])
+        await owner.dispose()
+        assert await _balances(engine) == (700, 0, 0)
+
+    async def test_database_that_is_not_there_is_unavailable(self) -> None:
+        engine = make_engine("postgresql+asyncpg://nobody@127.0.0.1:1/none")
+        with pytest.raises(Unavailable):
+            await Book(engine).balances("M1", "CNY")
+        await engine.dispose()

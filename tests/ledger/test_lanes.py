@@ -1,0 +1,64 @@
+"""Concurrent callers of single messages: the same answers as one by one, nobody pays for another."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from ledger.book import Book
+from ledger.lanes import Lanes
+from ledger.orders import OrderBook
+from tests.ledger.support import figures, hold, open_account
+from tillkeeper.contracts.errors import Code, Unavailable
+from tillkeeper.contracts.order import OrderResult
+
+
+class TestSubmit:
+    async def test_hundred_concurrent_holds_give_27_held_and_73_dues(
+        self, engine: AsyncEngine
+    ) -> None:
+        """C-04, coalesced."""
+        await open_account(engine, "M1", fund=100_000)
+        sizes: list[int] = []
+        async with Lanes(OrderBook(engine), observe=lambda n, _: sizes.append(n)) as lanes:
+            outcomes = await asyncio.gather(
+                *(lanes.submit(hold("M1", f"O{n}", 3_600)) for n in range(100))
+            )
+        results = [outcome.result for outcome in outcomes]
+        assert (results.count(OrderResult.APPLIED), results.count(OrderResult.DUES)) == (27, 73)
+        assert figures(await Book(engine).balances("M1", "CNY")) == (2_800, 97_200, 262_800)
+        assert sum(sizes) == 100
+        assert len(sizes) < 20
+
+    async def test_same_message_from_many_callers_has_one_effect(self, engine: AsyncEngine) -> None:
+        await open_account(engine, "M1", fund=100_000)
+        async with Lanes(OrderBook(engine)) as lanes:
+            outcomes = await asyncio.gather(
+                *(lanes.submit(hold("M1", "O1", 3_600)) for _ in range(64))
+            )
+        assert sorted(o.replayed for o in outcomes) == [False] + [True] * 63
+        assert figures(await Book(engine).balances("M1", "CNY")) == (96_400, 3_600, 0)
+
+    async def test_stopping_finishes_what_waits_and_then_refuses(self, engine: AsyncEngine) -> None:
+        await open_account(engine, "M1", fund=100_000)
+        lanes = Lanes(OrderBook(engine), lanes=1)
+        async with lanes:
+            waiting = [
+                asyncio.create_task(lanes.submit(hold("M1", f"O{n}", 100))) for n in range(50)
+            ]
+            await asyncio.sleep(0)
+            assert lanes.depth > 0
+        assert {(await task).result for task in waiting} == {OrderResult.APPLIED}
+        with pytest.raises(Unavailable):
+            await lanes.submit(hold("M1", "late", 100))
+
+    async def test_refused_neighbour_costs_nobody_anything(self, engine: AsyncEngine) -> None:
+        await open_account(engine, "M1", fund=100_000)
+        async with Lanes(OrderBook(engine), lanes=1) as lanes:
+            refused, applied = await asyncio.gather(
+                lanes.submit(hold("M404", "O1", 100)), lanes.submit(hold("M1", "O1", 100))
+            )
+        assert refused.code is Code.ACCOUNT_NOT_OPENED
+        assert applied.result is OrderResult.APPLIED
