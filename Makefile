@@ -1,0 +1,56 @@
+# One command for the main job (make demo), one for the tests (make test). Each makes what it needs.
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+ORDERS ?=
+MERCHANTS ?=
+SEED ?= 7
+
+.PHONY: help demo up down check test bench bench-growth clean
+
+help: ## Say what there is.
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+$(READY): requirements.lock pyproject.toml
+	@echo "==> a virtual environment with the pinned packages (about a minute, once)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@echo "$(CURDIR)" > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/tillkeeper-checkout.pth"
+	@printf '#!/bin/sh\nexec "%s/$(BIN)/python" -m console "$$@"\n' "$(CURDIR)" > $(BIN)/tillkeeper
+	@chmod +x $(BIN)/tillkeeper
+	@touch $(READY)
+
+demo: $(READY) ## Real stack, real orders: ORDERS=file MERCHANTS=n choose the input.
+	@echo "==> the embedded stack"
+	@$(BIN)/python -m worker up --detach
+	@echo "==> accounts, money, orders, verification"
+	@$(BIN)/tillkeeper demo --seed $(SEED) $(if $(ORDERS),--orders $(ORDERS)) $(if $(MERCHANTS),--merchants $(MERCHANTS))
+
+up: $(READY) ## PostgreSQL, Temporal with its UI, worker; Ctrl-C stops them.
+	@$(BIN)/python -m worker up
+
+down: $(READY) ## Stop what "make demo" or "up --detach" left running.
+	@$(BIN)/python -m worker down
+
+check: $(READY) ## Format, lint, types, import contracts, tidiness.
+	@echo "==> format and lint"; $(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet .
+	@echo "==> types"; $(BIN)/mypy && $(BIN)/basedpyright --level error
+	@echo "==> import contracts"; $(BIN)/lint-imports --no-cache
+	@echo "==> tidiness"; $(BIN)/pytest tests/tidy
+
+test: $(READY) ## All tests, against real PostgreSQL and Temporal servers.
+	@$(BIN)/pytest
+
+bench: $(READY) ## Ratios of the book against references of the same run.
+	@$(BIN)/python -m bench ledger
+
+bench-growth: $(READY) ## The posting rate on a book of 5,000,000 transfers.
+	@$(BIN)/python -m bench growth
+
+clean: ## Remove the virtual environment and caches; never the data.
+	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
