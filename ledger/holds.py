@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ledger.engine import execute, fetch
+from ledger.engine import copy_rows, execute, fetch
 from tillkeeper.rules.orders import OrderFee
 
 DUE_PAGE: Final = 200
@@ -41,10 +41,10 @@ _VALUES: Final = """unnest($1::bigint[], $2::smallint[], $3::bigint[], $4::bigin
        $6::bigint[], $7::bigint[], $8::bigint[], $9::text[], $10::timestamptz[], $11::timestamptz[],
        $12::bigint[], $13::text[], $14::bigint[])"""
 
-_INSERT: Final = f"""
-INSERT INTO holds (fee, fee_version, held, dues, released, cancelled, settled, refunded,
-                   refused, placed_at, completed_at, account, order_id, due_seq)
-SELECT * FROM {_VALUES}"""
+_STORED: Final = (
+    "fee", "fee_version", "held", "dues", "released", "cancelled", "settled", "refunded",
+    "refused", "placed_at", "completed_at", "account", "order_id", "due_seq",
+)  # fmt: skip
 
 _UPDATE: Final = f"""
 UPDATE holds h
@@ -173,10 +173,12 @@ class HoldRows:
 
     async def write(self) -> None:
         """Write what changed: one insert, one update, one upsert of returns."""
-        for statement, stored in ((_INSERT, False), (_UPDATE, True)):
-            rows = [row.values() for row in self._changed if row.stored is stored]
-            if rows:
-                await execute(self._connection, statement, tuple(zip(*rows, strict=True)))
+        fresh = [row.values() for row in self._changed if not row.stored]
+        if fresh:
+            await copy_rows(self._connection, "holds", _STORED, fresh)
+        known = [row.values() for row in self._changed if row.stored]
+        if known:
+            await execute(self._connection, _UPDATE, tuple(zip(*known, strict=True)))
         if self._returns:
             notes = [
                 (n.account, n.order_id, n.message_id, n.event, n.amount, n.result, n.code, n.at)

@@ -17,7 +17,7 @@ from typing import Any, Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ledger.chart import find_accounts, platform_account
-from ledger.engine import execute, fetch
+from ledger.engine import copy_rows, execute, fetch
 from ledger.holds import HoldRows
 from ledger.keys import effect_key, fingerprint
 from tillkeeper.contracts.account import AccountState
@@ -41,12 +41,10 @@ SELECT p.id, p.merchant, p.currency, p.state, p.profile, p.billing_from,
   JOIN accounts d ON d.id = p.dues
  WHERE p.id = ANY($1::bigint[])"""
 
-_INSERT_TRANSFERS: Final = """
-INSERT INTO transfers (key, fingerprint, kind, amount, currency, debit_account, debit_seq, debit_after,
-                       credit_account, credit_seq, credit_after, subject, effective_at)
-SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[], $5::text[], $6::bigint[],
-                     $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::text[],
-                     $13::timestamptz[])"""
+_TRANSFER: Final = (
+    "key", "fingerprint", "kind", "amount", "currency", "debit_account", "debit_seq", "debit_after",
+    "credit_account", "credit_seq", "credit_after", "subject", "effective_at",
+)  # fmt: skip
 
 _UPDATE_ACCOUNTS: Final = """
 UPDATE accounts a SET balance = v.balance, seq = v.seq
@@ -300,8 +298,7 @@ class Sheet:
         if not self._lines:
             return
         await self._take_late_legs()
-        columns = list(zip(*self._lines, strict=True))
-        await execute(self.connection, _INSERT_TRANSFERS, tuple(columns))
+        await copy_rows(self.connection, "transfers", _TRANSFER, self._lines)
         changed = [a for a in self._accounts.values() if a.changed]
         await execute(
             self.connection,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Final, Protocol
 
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
@@ -12,6 +13,8 @@ from pydantic_core import PydanticCustomError
 from tillkeeper.contracts.base import Identifier, Model, Moment
 from tillkeeper.contracts.errors import Code
 from tillkeeper.contracts.money import AmountMinor, Currency
+
+WORKFLOW: Final = "OrderMessage"
 
 
 class OrderEvent(StrEnum):
@@ -107,3 +110,21 @@ class HoldView(Model):
     refunded_minor: int
     placed_at: datetime | None
     completed_at: datetime | None
+
+
+def order_message_name(message: OrderMessage) -> str:
+    """What tells an order's messages apart: a return by its id, the others by their event."""
+    return message.message_id or f"{message.event}-{message.fee_version}"
+
+
+def order_workflow_id(message: OrderMessage) -> str:
+    """The message's own business key; only messages that the book could not take have one."""
+    return f"order/{message.merchant}/{message.order}/{order_message_name(message)}"
+
+
+class OrderDoor(Protocol):
+    """One database transaction; safe to run twice."""
+
+    async def apply_order_message(self, message: OrderMessage) -> OrderOutcome:
+        """Apply one message to the book (P-43)."""
+        ...

@@ -43,10 +43,12 @@ def crossings(before: int, after: int, lines: Thresholds) -> list[Threshold]:
     equality the state does not change (Q-03).
     """
     if after < before:
-        falling = (
-            (Threshold.WARNING, lines.warning),
-            (Threshold.SUSPEND_BELOW, lines.suspend_below),
-            (Threshold.HARD_FLOOR, lines.hard_floor),
-        )
-        return [name for name, line in falling if after < line <= before]
+        crossed = []
+        if after < lines.warning <= before:
+            crossed.append(Threshold.WARNING)
+        if after < lines.suspend_below <= before:
+            crossed.append(Threshold.SUSPEND_BELOW)
+        if after < lines.hard_floor <= before:
+            crossed.append(Threshold.HARD_FLOOR)
+        return crossed
     return [Threshold.RESUME_ABOVE] if before <= lines.resume_above < after else []

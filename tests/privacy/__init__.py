@@ -1,0 +1,1 @@
+"""What must not be readable by those who operate the servers."""

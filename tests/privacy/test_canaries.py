@@ -1,0 +1,223 @@
+"""C-11, S9, S10: personal data through every lifecycle, then looked for wherever others can look.
+
+Eleven canary strings go in through the client on the real stack: raw histories with every payload
+and failure, search attributes, memos, ids, logs, metrics and the tables must not hold one of them,
+while the codec endpoint shows them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import urllib.request
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import pytest_asyncio
+from google.protobuf.json_format import MessageToDict
+from sqlalchemy import text
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryRequest
+from temporalio.client import Client
+
+from tests.home import Home
+from tests.stack import engine_on
+from tillkeeper.client import Tillkeeper
+from tillkeeper.codec import data_converter
+from tillkeeper.contracts.account import (
+    AddContact,
+    BankDetails,
+    BankDetailsSource,
+    BankDetailsState,
+    ConfigureAlerts,
+    Contact,
+    MerchantType,
+    OpenAccount,
+    ProvideBankDetails,
+    ReplaceContact,
+)
+from tillkeeper.contracts.errors import Rejected
+from tillkeeper.contracts.receipt import PayerKind, ReceiptReport
+from tillkeeper.contracts.topup import TopUpRequest
+from tillkeeper.sealing import KeyRing
+from worker.embedded.discovery import StackAddresses
+
+COMPANY: Final = "金丝雀贸易有限公司"
+CANARIES: Final = (
+    COMPANY,
+    "6225000011112222333",
+    "金丝雀支行营业部",
+    "黄鹂一",
+    "canary.one@example.com",
+    "13900010001",
+    "黄鹂二",
+    "canary.two@example.com",
+    "13900020002",
+    "黄鹂商贸有限公司",
+    "6225999988887777666",
+)
+DETAILS: Final = BankDetails(
+    bank="工商银行", branch=CANARIES[2], account_number=CANARIES[1], company_name=COMPANY,
+    source=BankDetailsSource.SELF_SERVICE, state=BankDetailsState.PENDING,
+)  # fmt: skip
+ONE: Final = Contact(name=CANARIES[3], email=CANARIES[4], mobile=CANARIES[5])
+TWO: Final = Contact(name=CANARIES[6], email=CANARIES[7], mobile=CANARIES[8])
+BOOKED: Final = datetime(2024, 5, 6, tzinfo=UTC)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def stack(tmp_path: Path) -> AsyncIterator[tuple[Home, StackAddresses]]:
+    home = Home(tmp_path / "home")
+    process = home.start()
+    try:
+        yield home, await asyncio.to_thread(home.healthy, process)
+    finally:
+        process.terminate()
+        await asyncio.to_thread(process.communicate)
+        home.clear()
+
+
+def _hits(where: str) -> list[str]:
+    """Canaries in clear, as JSON escapes, or in base64 text at any alignment."""
+    found = []
+    for canary in CANARIES:
+        raw = canary.encode()
+        shapes = [canary, json.dumps(canary)[1:-1], raw.hex()]
+        for shift in range(3):
+            encoded = base64.b64encode(b"\0" * shift + raw).decode()
+            shapes.append(encoded[4 if shift else 0 : -4])
+        if any(shape in where for shape in shapes):
+            found.append(canary)
+    return found
+
+
+async def _live(till: Tillkeeper, number: str) -> None:
+    """Every lifecycle once, with its refusals."""
+    opening = OpenAccount(
+        merchant="M1", merchant_type=MerchantType.SELF_OPERATED_SUPPLIER, prepaid_eligible=True,
+        legal_name=COMPANY, opening_user="user1", bank_details=DETAILS,
+    )  # fmt: skip
+    await till.open_account(opening)
+    wrong = DETAILS.model_copy(update={"company_name": CANARIES[9]})
+    with suppress(Rejected):
+        await till.provide_bank_details(
+            "M1", "CNY", ProvideBankDetails(details=wrong, actor="buyer1")
+        )
+    effective = DETAILS.model_copy(update={"state": BankDetailsState.EFFECTIVE})
+    await till.provide_bank_details(
+        "M1", "CNY", ProvideBankDetails(details=effective, actor="buyer1")
+    )
+    alerts = ConfigureAlerts(warning_minor=300_000, contacts=(ONE,), actor="user1")
+    await till.configure_alerts("M1", "CNY", alerts)
+    await till.add_contact("M1", "CNY", AddContact(contact=TWO, actor="user1"))
+    await till.replace_contact("M1", "CNY", ReplaceContact(position=0, contact=TWO, actor="user1"))
+    await till.request_topup(TopUpRequest(merchant="M1", request="T1", amount_minor=500_000))
+    for reference, payer in (("B1", CANARIES[9]), ("B2", COMPANY)):
+        await till.report_receipt(
+            ReceiptReport(
+                receiving_account=number,
+                bank_reference=reference,
+                amount_minor=500_000,
+                payer_name=payer,
+                payer_account=CANARIES[10],
+                payer_kind=PayerKind.CORPORATE,
+                booked_at=BOOKED,
+            )
+        )
+    refused = opening.model_copy(update={"merchant": "M2", "prepaid_eligible": False})
+    with suppress(Rejected):
+        await till.open_account(refused)
+    crooked = opening.model_copy(update={"merchant": "M3", "bank_details": wrong})
+    with suppress(Rejected):
+        await till.open_account(crooked)
+
+
+async def _histories(client: Client) -> list[dict[str, Any]]:
+    found = []
+    async for run in client.list_workflows():
+        request = GetWorkflowExecutionHistoryRequest(
+            namespace=client.namespace,
+            execution=WorkflowExecution(workflow_id=run.id, run_id=run.run_id),
+        )
+        answer = await client.workflow_service.get_workflow_execution_history(request)
+        found.append(MessageToDict(answer.history))
+        handle = client.get_workflow_handle(run.id, run_id=run.run_id)
+        found.append(MessageToDict((await handle.describe()).raw_description))
+    return found
+
+
+class TestCanaries:
+    async def test_nobody_who_operates_the_servers_reads_a_name(
+        self, stack: tuple[Home, StackAddresses]
+    ) -> None:
+        home, addresses = stack
+        ring = KeyRing.from_json(Path(addresses.key_ring_path).read_text(encoding="utf-8"))
+        client = await Client.connect(
+            addresses.temporal_address, data_converter=data_converter(ring)
+        )
+        await _live(Tillkeeper(client), "0000000000")
+        # A worker that fails in code it does not expect: its texts must stay sealed as well.
+        handle = await client.start_workflow(
+            "Account", {"legal_name": COMPANY}, id="account/M4/CNY", task_queue="tillkeeper"
+        )
+        with suppress(Exception):
+            await handle.result()
+
+        histories = await _histories(client)
+        assert len(histories) == 2 * 7
+        assert _hits(json.dumps(histories, ensure_ascii=False)) == []
+        assert _hits(json.dumps(histories)) == []
+        metrics = await asyncio.to_thread(_read, addresses.metrics)
+        assert "tillkeeper" in metrics
+        assert _hits(metrics) == []
+        for log in home.path.rglob("*.log"):
+            assert _hits(log.read_text(encoding="utf-8", errors="replace")) == [], log
+        assert _hits(await _tables(addresses.migration_url)) == []
+        shown = json.dumps(await asyncio.to_thread(_decoded, addresses.codec, histories))
+        assert set(_hits(shown)) == set(CANARIES)
+
+
+def _read(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310
+        text_: str = answer.read().decode()
+        return text_
+
+
+async def _tables(url: str) -> str:
+    """Every row of every table, as text."""
+    async with engine_on(url, pool_size=1) as engine, engine.connect() as connection:
+        names = await connection.scalars(
+            text("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+        )
+        rows = [
+            str(row)
+            for name in names.all()
+            for row in await connection.scalars(text(f'SELECT t::text FROM "{name}" t'))  # noqa: S608
+        ]
+    assert len(rows) > 20
+    return "\n".join(rows)
+
+
+def _payloads(node: Any) -> list[dict[str, Any]]:
+    if isinstance(node, list):
+        return [found for child in node for found in _payloads(child)]
+    if not isinstance(node, dict):
+        return []
+    if "metadata" in node and "encoding" in node["metadata"]:
+        return [node]
+    return [found for child in node.values() for found in _payloads(child)]
+
+
+def _decoded(codec: str, histories: list[dict[str, Any]]) -> list[Any]:
+    """What the Temporal UI's user sees through the codec endpoint."""
+    body = json.dumps({"payloads": _payloads(histories)}).encode()
+    request = urllib.request.Request(  # noqa: S310
+        f"{codec}/decode", body, {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+        payloads = json.loads(answer.read())["payloads"]
+    return [base64.b64decode(p.get("data", "")).decode(errors="replace") for p in payloads]

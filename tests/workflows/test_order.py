@@ -1,0 +1,59 @@
+"""P-43: a hold that fails for a technical reason is kept as work, and applied once."""
+
+from __future__ import annotations
+
+import asyncio
+
+from sqlalchemy import text
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import create_async_engine
+from temporalio.client import WorkflowExecutionStatus
+from temporalio.common import SearchAttributeKey
+
+from tests.ledger.support import DAY, figures, open_account
+from tests.stack import Database
+from tests.workflows.support import Platform
+from tillkeeper.contracts.order import OrderEvent, OrderMessage, OrderOutcome, OrderResult
+
+_NEEDS_PERSON = SearchAttributeKey.for_bool("NeedsPerson")
+_STAGE = SearchAttributeKey.for_keyword("Stage")
+
+
+class TestHandOver:
+    async def test_hold_while_the_ledger_is_away_is_work_and_then_applied_once(
+        self, platform: Platform, database: Database
+    ) -> None:
+        """P-43: HOLD_FAILED_TECHNICAL exists; on resolution the hold is applied once."""
+        await open_account(platform.engine, platform.merchant, fund=10_000)
+        message = OrderMessage(
+            event=OrderEvent.HOLD, merchant=platform.merchant, currency="CNY", order="O1",
+            at=DAY, amount_minor=3_600,
+        )  # fmt: skip
+        owner = create_async_engine(database.owner_url, isolation_level="AUTOCOMMIT")
+        async with owner.connect() as connection:
+            # No login of the application is let in, and whoever is in is thrown out.
+            name = make_url(database.owner_url).database
+            await connection.execute(text(f'ALTER DATABASE "{name}" CONNECTION LIMIT 0'))
+            try:
+                await connection.execute(
+                    text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                         " WHERE datname = current_database() AND pid <> pg_backend_pid()")
+                )  # fmt: skip
+                workflow_id = await platform.till.hand_over(message)
+                assert await platform.till.hand_over(message) == workflow_id
+                handle = platform.client.get_workflow_handle(workflow_id, result_type=OrderOutcome)
+                await asyncio.sleep(1)
+                found = await handle.describe()
+                assert found.status is WorkflowExecutionStatus.RUNNING
+                assert found.typed_search_attributes[_NEEDS_PERSON] is True
+                assert found.typed_search_attributes[_STAGE] == "HOLD_FAILED_TECHNICAL"
+            finally:
+                await connection.execute(text(f'ALTER DATABASE "{name}" CONNECTION LIMIT -1'))
+        await owner.dispose()
+        outcome = await handle.result()
+        assert outcome.result is OrderResult.APPLIED
+        assert figures(await platform.balances()) == (6_400, 3_600, 0)
+        await platform.till.hand_over(message)
+        assert figures(await platform.balances()) == (6_400, 3_600, 0)
+        ended = await handle.describe()
+        assert ended.typed_search_attributes[_NEEDS_PERSON] is False

@@ -1,0 +1,3 @@
+"""The wiring: settings, client, registry, health, the embedded stack. It decides no business
+rule.
+"""

@@ -1,0 +1,3 @@
+"""PostgreSQL and Temporal as children of one process, from installed packages: nothing is fetched
+at run time.
+"""

@@ -1,0 +1,169 @@
+"""One process that serves: the Temporal worker, the codec endpoint, health and metrics, over one
+engine and client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.client import Client
+from temporalio.worker import Worker
+
+from activities.house import House
+from ledger.engine import make_engine
+from tillkeeper.contracts.errors import Rejected
+from tillkeeper.rules.profiles import PrepaidProfile, profile
+from tillkeeper.sealing import KeyRing
+from worker.client import connect
+from worker.codec_server import codec_app
+from worker.embedded.ports import LOOPBACK, free_port, listen
+from worker.health import Check, health_app
+from worker.refusal import CannotStart
+from worker.run import build_worker
+from worker.settings import PREFIX, Settings
+from worker.telemetry import BookMetrics, sdk_runtime
+from worker.web import serving
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The database and the Temporal front end this process works with, and whose browsers may
+    decode.
+    """
+
+    database_url: str
+    temporal_address: str
+    codec_origins: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Serving:
+    """Where the running service answers; `ended` finishes only when its worker does."""
+
+    codec: str
+    health: str
+    metrics: str
+    ended: asyncio.Task[None]
+
+
+class Doors:
+    """Our own listening sockets, bound before anything is started."""
+
+    def __init__(self, settings: Settings) -> None:
+        host = settings.bind
+        self.codec = listen(host, settings.codec_port, what="the codec", setting="codec_port")
+        try:
+            self.health = listen(
+                host, settings.health_port, what="health and metrics", setting="health_port"
+            )
+        except CannotStart:
+            self.codec.close()
+            raise
+
+    @property
+    def codec_port(self) -> int:
+        """The port the codec listens on."""
+        number: int = self.codec.getsockname()[1]
+        return number
+
+    def close(self) -> None:
+        """Give both ports back; harmless when they are closed already."""
+        self.codec.close()
+        self.health.close()
+
+
+@asynccontextmanager
+async def service(
+    settings: Settings, targets: Targets, ring: KeyRing, doors: Doors
+) -> AsyncIterator[Serving]:
+    """Connect, serve, and on leaving drain the worker first; raises CannotStart where a part is
+    not there.
+    """
+    registry = CollectorRegistry()
+    BookMetrics(registry)
+    metrics_port = free_port(settings.sdk_metrics_port, what="metrics", setting="sdk_metrics_port")
+    sdk_metrics = f"{LOOPBACK}:{metrics_port}"
+    async with AsyncExitStack() as stack:
+        engine = make_engine(targets.database_url, pool_size=settings.database_pool)
+        stack.push_async_callback(engine.dispose)
+        await _answers(engine)
+        try:
+            runtime = sdk_runtime(sdk_metrics)
+        except (ValueError, RuntimeError) as error:
+            raise CannotStart(f"The metrics of the Temporal SDK do not start: {error}.") from error
+        client = await connect(settings, targets.temporal_address, ring, runtime=runtime)
+        house = House(engine, ring, _profile(settings), settings.receiving_account)
+        ended = await stack.enter_async_context(_working(build_worker(client, house)))
+        codec = await stack.enter_async_context(
+            serving(
+                codec_app(ring, allowed_origins=targets.codec_origins, token=settings.codec_token),
+                doors.codec,
+            )
+        )
+        checks = {"postgresql": _database_check(engine), "temporal": _temporal_check(client)}
+        checks["worker"] = _worker_check(ended)
+        health = await stack.enter_async_context(
+            serving(health_app(checks, registry, sdk_metrics=sdk_metrics), doors.health)
+        )
+        yield Serving(codec, f"{health}/health/ready", f"{health}/metrics", ended)
+
+
+@asynccontextmanager
+async def _working(worker: Worker) -> AsyncIterator[asyncio.Task[None]]:
+    task = asyncio.create_task(worker.run())
+    try:
+        yield task
+    finally:
+        if not task.done():
+            await worker.shutdown()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def _profile(settings: Settings) -> PrepaidProfile:
+    try:
+        return profile(settings.profile)
+    except Rejected:
+        raise CannotStart(f"{PREFIX}PROFILE names no rule profile: {settings.profile}.") from None
+
+
+async def _answers(engine: AsyncEngine) -> None:
+    try:
+        await _database_check(engine)()
+    except Exception as error:
+        place = engine.url.render_as_string(hide_password=True)
+        raise CannotStart(f"PostgreSQL at {place} refuses: {type(error).__name__}.") from error
+
+
+def _database_check(engine: AsyncEngine) -> Check:
+    async def check() -> None:
+        async with engine.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+
+    return check
+
+
+def _temporal_check(client: Client) -> Check:
+    async def check() -> None:
+        if not await client.service_client.check_health():
+            raise CannotStart("Temporal does not serve.")
+
+    return check
+
+
+def _worker_check(ended: asyncio.Task[None]) -> Check:
+    async def check() -> None:
+        if ended.done():
+            raise CannotStart("The worker has ended.")
+
+    return check
+
+
+def default_origins(ui_port: int) -> tuple[str, ...]:
+    """The two names under which a browser on this machine opens the embedded UI."""
+    return (f"http://{LOOPBACK}:{ui_port}", f"http://localhost:{ui_port}")

@@ -1,0 +1,1 @@
+"""One file per lifecycle: what happens, and when. Deterministic; money moves behind the doors."""

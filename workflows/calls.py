@@ -1,0 +1,45 @@
+"""Calls through a door by its typed method: ``await call(TopUpDoor.submit_topup, command)``.
+
+A door is a Protocol of the contracts, so no workflow imports what an activity imports. Promises
+that a call is tried until it is answered or a person must look; none is ever a local activity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from functools import cache
+from typing import Any, Final, TypeVar, get_type_hints
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+
+Command = TypeVar("Command")
+Answer = TypeVar("Answer")
+
+START_TO_CLOSE: Final = timedelta(seconds=10)
+RETRY: Final = RetryPolicy(
+    initial_interval=timedelta(milliseconds=200),
+    backoff_coefficient=2,
+    maximum_interval=timedelta(seconds=30),
+    maximum_attempts=0,
+)
+"""Without end: what must not be tried again says so itself (tillkeeper.failures)."""
+
+
+async def call(door: Callable[[Any, Command], Awaitable[Answer]], command: Command) -> Answer:
+    """Run the activity that is named like ``door`` and read its answer by the door's types."""
+    answer: Answer = await workflow.execute_activity(
+        door.__name__,
+        command,
+        result_type=_answer_type(door),
+        start_to_close_timeout=START_TO_CLOSE,
+        retry_policy=RETRY,
+    )
+    return answer
+
+
+@cache
+def _answer_type(door: Callable[..., Any]) -> type:
+    answer: type = get_type_hints(door)["return"]
+    return answer

@@ -1,0 +1,57 @@
+"""Reads what arrives from outside: start input, signals and updates come as raw payloads.
+
+Promises that nothing unreadable can wedge a workflow: it is refused where a caller waits for the
+answer, and noted where nobody does. It never repeats what a payload holds.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, TypeVar
+
+from pydantic import ValidationError
+from temporalio.api.common.v1 import Payload
+from temporalio.common import RawValue
+
+from tillkeeper.contracts.base import Model, json_at_the_door
+from tillkeeper.contracts.errors import Code, Reason, Rejected, rejected_from
+from tillkeeper.failures import as_failure
+
+M = TypeVar("M", bound=Model)
+
+NOTHING: Final = RawValue(Payload())
+"""Stands for an input that was not given at all."""
+
+_JSON: Final = b"json/plain"
+
+
+def understood(raw: RawValue, model: type[M]) -> M:
+    """``raw`` as ``model``, ignoring unknown fields, as histories need it. Raises Rejected."""
+    try:
+        return model.model_validate_json(_json(raw, model))
+    except ValidationError as error:
+        raise rejected_from(error) from None
+
+
+def at_the_update_door(model: type[Model]) -> Any:  # the SDK has no name for its type
+    """A validator that refuses what does not parse, and unknown fields too.
+
+    Validators run once, when the update arrives, and never in a replay: here strictness is safe.
+    """
+
+    class Door:
+        # A method in form, as the SDK compares signatures: `self` is the workflow.
+        def validate(self, raw: RawValue) -> None:
+            try:
+                json_at_the_door(model, _json(raw, model))
+            except Rejected as refusal:
+                raise as_failure(refusal) from None
+
+    return Door.validate
+
+
+def _json(raw: RawValue, model: type[Model]) -> bytes:
+    """The text of a payload in clear; a payload that no key opened is not understood."""
+    if raw.payload.metadata.get("encoding") != _JSON:
+        detail = f"not readable as {model.__name__}"
+        raise Rejected(Reason(code=Code.INPUT_NOT_UNDERSTOOD, detail=detail))
+    return raw.payload.data
