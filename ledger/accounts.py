@@ -20,7 +20,6 @@ from ledger.chart import make_merchant_accounts
 from ledger.engine import execute, fetch
 from tillkeeper.contracts.account import (
     AccountState,
-    AccountSummary,
     AccountView,
     BankDetails,
     Contact,
@@ -32,7 +31,7 @@ from tillkeeper.contracts.fingerprint import canonical
 from tillkeeper.rules.blocking import Holdings
 from tillkeeper.rules.guard import thresholds
 from tillkeeper.rules.names import masked_name, masked_number, normalised_name
-from tillkeeper.rules.opening import BEFORE_OPENED, account_steps, next_action
+from tillkeeper.rules.opening import account_steps, next_action
 from tillkeeper.rules.profiles import PrepaidProfile
 from tillkeeper.sealing import KeyRing
 
@@ -70,18 +69,6 @@ SELECT a.balance, f.balance, w.balance, d.balance,
   JOIN accounts a ON a.id = p.available JOIN accounts f ON f.id = p.frozen
   JOIN accounts w ON w.id = p.withdrawing JOIN accounts d ON d.id = p.dues
  WHERE p.id = $1"""
-
-_SUMMARY: Final = """
-SELECT p.state, p.warning, a.balance AS available, f.balance AS frozen, w.balance AS withdrawing,
-       d.balance AS dues, t.amount, t.decided_at
-  FROM prepaid_accounts p
-  JOIN accounts a ON a.id = p.available JOIN accounts f ON f.id = p.frozen
-  JOIN accounts w ON w.id = p.withdrawing JOIN accounts d ON d.id = p.dues
-  LEFT JOIN LATERAL (
-       SELECT amount, decided_at FROM topup_requests
-        WHERE account = p.id AND state = 'CREDITED'
-        ORDER BY decided_at DESC, id DESC LIMIT 1) t ON true
- WHERE p.merchant = $1 AND p.currency = $2"""
 
 _CONTACTS: Final = TypeAdapter(tuple[Contact, ...])
 
@@ -295,25 +282,3 @@ def audited(account: PrepaidAccount) -> dict[str, Any]:
 async def holdings(connection: AsyncConnection, account: PrepaidAccount) -> Holdings:
     """What the account holds and owes, in minor units; the caller holds its lock."""
     return Holdings(*(await fetch(connection, _HOLDINGS, (account.id,)))[0])
-
-
-async def account_summary(
-    connection: AsyncConnection, merchant: str, currency: str
-) -> AccountSummary | None:
-    """The home module of an opened account, in minor units; None before it is opened (P-11)."""
-    rows = await fetch(connection, _SUMMARY, (merchant, currency))
-    if not rows or rows[0].state in BEFORE_OPENED:
-        return None
-    row = rows[0]
-    return AccountSummary(
-        merchant=merchant,
-        currency=currency,
-        state=AccountState(row.state),
-        available_minor=row.available,
-        frozen_minor=row.frozen,
-        withdrawing_minor=row.withdrawing,
-        dues_minor=row.dues,
-        warning_minor=row.warning,
-        last_topup_minor=row.amount,
-        last_topup_at=row.decided_at,
-    )

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ledger.engine import execute, fetch, in_transaction
 from ledger.keys import effect_key, fingerprint
-from ledger.sheet import Sheet
+from ledger.sheet import Effect, Sheet
 from tillkeeper.contracts.book import (
     Balances,
     Bucket,
@@ -147,13 +147,16 @@ async def _decide(
     *,
     linked: bool,
 ) -> list[TransferOutcome]:
-    """Decide one request, or a linked group as a whole: at the first no, all of it is taken back."""
+    """Decide one request, or a linked group as a whole: at its first no, all is taken back."""
     mark = sheet.mark
     outcomes: list[TransferOutcome] = []
     for key, request in group:
         outcomes.append(_decide_one(sheet, key, request, known))
         if outcomes[-1].code is not None and linked:
             sheet.undo(mark)
+            for posted, outcome in zip(group, outcomes, strict=False):
+                if outcome == TransferOutcome(TransferResult.POSTED):
+                    del known[posted[0]]
             break
     failed = any(outcome.code is not None for outcome in outcomes)
     if failed and linked:
@@ -172,9 +175,7 @@ async def _decide(
         elif TEMPLATES[request.kind].credit is Bucket.AVAILABLE:
             owner = sheet.merchant(request.merchant or "", request.currency)
             if owner is not None:
-                await sheet.pay_dues(
-                    owner, request.amount_minor, name=request.name, at=request.effective_at
-                )
+                await sheet.pay_dues(owner, request.amount_minor, _effect(request))
     return outcomes
 
 
@@ -198,13 +199,16 @@ def _decide_one(
             owner,
             currency=request.currency,
             amount=request.amount_minor,
-            name=request.name,
-            subject=request.subject,
-            at=request.effective_at,
+            effect=_effect(request),
         )
     except Rejected as refusal:
         return TransferOutcome(TransferResult.REFUSED, code=refusal.codes[0])
+    known[key] = (_fingerprint(request), None)
     return TransferOutcome(TransferResult.POSTED)
+
+
+def _effect(request: TransferRequest) -> Effect:
+    return Effect(request.name, request.subject, request.effective_at)
 
 
 def _linked_refusal(first: tuple[UUID, Code | None] | None) -> TransferOutcome:

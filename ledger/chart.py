@@ -1,6 +1,7 @@
 """The chart of accounts: makes bucket rows, and finds their ids.
 
-Ids never change once made, so they are remembered per process; balances never are.
+Ids never change once made, so they are remembered per process; balances never are. An id that the
+present transaction itself wrote is not remembered: the transaction may still be rolled back.
 """
 
 from __future__ import annotations
@@ -27,12 +28,14 @@ SELECT $1, b.bucket, $2, b.shard, b.side, b.floored, b.rank
 ON CONFLICT (holder, currency, bucket, shard) DO NOTHING"""
 
 _FIND_MERCHANTS: Final = """
-SELECT p.merchant, p.currency, p.id, p.available
+SELECT p.merchant, p.currency, p.id, p.available,
+       coalesce(p.xmin = pg_current_xact_id_if_assigned()::xid, false)
   FROM prepaid_accounts p
   JOIN unnest($1::text[], $2::text[]) AS k (merchant, currency) USING (merchant, currency)"""
 
 _FIND: Final = """
-SELECT bucket, shard, id FROM accounts WHERE holder = $1 AND currency = $2"""
+SELECT bucket, shard, id, coalesce(xmin = pg_current_xact_id_if_assigned()::xid, false)
+  FROM accounts WHERE holder = $1 AND currency = $2"""
 
 MerchantIds = dict[tuple[str, str], tuple[int, int]]
 """(merchant, currency) -> (prepaid account id, id of its ``available`` row)."""
@@ -58,12 +61,17 @@ async def find_accounts(
 ) -> MerchantIds:
     """Ids of the prepaid accounts of (merchant, currency) that exist."""
     known = _learnt(connection).merchants
+    found = {key: known[key] for key in wanted if key in known}
     missing = [key for key in wanted if key not in known]
     if missing:
         names = ([m for m, _ in missing], [c for _, c in missing])
-        for row in await fetch(connection, _FIND_MERCHANTS, names):
-            known[row[0], row[1]] = (row[2], row[3])
-    return {key: known[key] for key in wanted if key in known}
+        for merchant, currency, account, available, own in await fetch(
+            connection, _FIND_MERCHANTS, names
+        ):
+            found[merchant, currency] = (account, available)
+            if not own:
+                known[merchant, currency] = (account, available)
+    return found
 
 
 async def make_accounts(
@@ -106,9 +114,13 @@ async def platform_account(
 ) -> int:
     """Id of a platform account, made with all of its currency's on first use."""
     known = _learnt(connection).platform
-    if (bucket, currency, shard) not in known:
-        shared = [b for b, rule in CHART.items() if rule.platform]
-        await make_accounts(connection, PLATFORM, currency, shared)
-        for row in await fetch(connection, _FIND, (PLATFORM, currency)):
-            known[Bucket(row[0]), currency, row[1]] = row[2]
-    return known[bucket, currency, shard]
+    if (bucket, currency, shard) in known:
+        return known[bucket, currency, shard]
+    shared = [b for b, rule in CHART.items() if rule.platform]
+    await make_accounts(connection, PLATFORM, currency, shared)
+    found: dict[tuple[Bucket, str, int], int] = {}
+    for name, number, account, own in await fetch(connection, _FIND, (PLATFORM, currency)):
+        found[Bucket(name), currency, number] = account
+        if not own:
+            known[Bucket(name), currency, number] = account
+    return found[bucket, currency, shard]

@@ -51,6 +51,7 @@ def make_engine(url: str, *, pool_size: int = 8) -> AsyncEngine:
         max_overflow=0,
         pool_timeout=30,
         pool_pre_ping=False,
+        hide_parameters=True,
         connect_args={
             "timeout": 5,
             "server_settings": {

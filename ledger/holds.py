@@ -19,8 +19,8 @@ from tillkeeper.rules.orders import OrderFee
 
 DUE_PAGE: Final = 200
 
-_COLUMNS: Final = """h.fee, h.fee_version, h.held, h.dues, h.released, h.cancelled, h.settled, h.refunded,
-       h.refused, h.placed_at, h.completed_at, h.account, h.order_id, h.due_seq"""
+_COLUMNS: Final = """h.fee, h.fee_version, h.held, h.dues, h.released, h.cancelled, h.settled,
+       h.refunded, h.refused, h.placed_at, h.completed_at, h.account, h.order_id, h.due_seq"""
 
 _READ: Final = f"""
 SELECT {_COLUMNS} FROM holds h
@@ -48,8 +48,8 @@ _STORED: Final = (
 
 _UPDATE: Final = f"""
 UPDATE holds h
-   SET fee = v.fee, fee_version = v.fee_version, held = v.held, dues = v.dues, released = v.released,
-       cancelled = v.cancelled, settled = v.settled, refunded = v.refunded, refused = v.refused,
+   SET fee = v.fee, fee_version = v.fee_version, held = v.held, dues = v.dues,
+       released = v.released, cancelled = v.cancelled, settled = v.settled, refunded = v.refunded, refused = v.refused,
        placed_at = v.placed_at, completed_at = v.completed_at, due_seq = v.due_seq
   FROM {_VALUES} AS v (fee, fee_version, held, dues, released, cancelled, settled, refunded,
                        refused, placed_at, completed_at, account, order_id, due_seq)
@@ -59,7 +59,8 @@ _WRITE_RETURNS: Final = """
 INSERT INTO hold_returns (account, order_id, message_id, event, amount, result, code, effective_at)
 SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[],
                      $7::text[], $8::timestamptz[])
-ON CONFLICT (account, order_id, message_id) DO UPDATE SET result = EXCLUDED.result, code = EXCLUDED.code"""
+ON CONFLICT (account, order_id, message_id)
+DO UPDATE SET result = EXCLUDED.result, code = EXCLUDED.code"""
 
 
 @dataclass(slots=True)
@@ -109,7 +110,7 @@ class HoldRows:
         self._raised: defaultdict[int, deque[HoldRow]] = defaultdict(deque)
 
     async def load(self, wanted: Sequence[tuple[int, str]], message_ids: Sequence[str]) -> None:
-        """Read the rows of (account, order), with their parked returns and those of ``message_ids``."""
+        """Read rows of (account, order), with parked returns and those of ``message_ids``."""
         keys = ([account for account, _ in wanted], [order for _, order in wanted])
         for row in await fetch(self._connection, _READ, keys):
             self._keep(row)

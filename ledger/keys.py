@@ -1,7 +1,7 @@
 """Sixteen-byte keys and fingerprints of effects.
 
-A key starts with the effect's own stated time, so that its index grows at the end; the business rows
-guard against the same effect under another time.
+A key starts with the effect's own stated time, so that its index grows at the end; the business
+rows guard against the same effect under another time.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Coalesces concurrent single messages into batches, one lane per group of merchants.
 
-A lane has one transaction under way at a time; what arrives meanwhile goes together into the next one. A
-message that makes its batch fail is applied alone, so that it fails nobody else's.
+A lane has one transaction under way at a time; what arrives meanwhile goes together into the next
+one. A message that makes its batch fail is applied alone, so that it fails nobody else's.
 """
 
 from __future__ import annotations

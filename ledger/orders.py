@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ledger.engine import in_transaction
 from ledger.holds import HoldRow, Return
-from ledger.sheet import MerchantAccount, Sheet
+from ledger.sheet import Effect, MerchantAccount, Sheet
 from tillkeeper.contracts.account import AccountState
 from tillkeeper.contracts.book import TransferKind
 from tillkeeper.contracts.errors import Code, Rejected
@@ -112,11 +112,7 @@ async def _hold(
         return _refused(refusal)
     completed_at, order.completed_at = order.completed_at, None
     for kind, amount in place(order, fee, sheet.balance(account.available)):
-        sheet.post(
-            kind, account, currency=account.currency, amount=amount,
-            name=f"order/{account.merchant}/{order.order_id}/hold",
-            subject=f"order/{order.order_id}", at=message.at,
-        )  # fmt: skip
+        _post(sheet, account, kind, amount, _effect(account, order, "hold", message.at))
     outcome = _APPLIED
     if order.dues:
         sheet.holds.raised(order, sheet.sequence(account.dues))
@@ -158,11 +154,7 @@ async def _finish(
 ) -> None:
     """Settle a placed order at its own time, then apply the refunds that waited for that."""
     for kind, amount in complete(order, completed_at):
-        sheet.post(
-            kind, account, currency=account.currency, amount=amount,
-            name=f"order/{account.merchant}/{order.order_id}/settle",
-            subject=f"order/{order.order_id}", at=completed_at,
-        )  # fmt: skip
+        _post(sheet, account, kind, amount, _effect(account, order, "settle", completed_at))
     await _take_parked(sheet, account, order, OrderEvent.REFUND)
 
 
@@ -204,16 +196,23 @@ async def _apply_return(
     sheet.holds.touch(order)
     sheet.holds.note(order, note)
     for kind, amount in effects:
-        name = f"order/{account.merchant}/{order.order_id}/{note.message_id}/{kind.value}"
-        subject = f"order/{order.order_id}"
+        effect = _effect(account, order, f"{note.message_id}/{kind}", note.at)
         if kind is TransferKind.DUES_CANCELLED:
-            sheet.post(
-                kind, account, currency=account.currency, amount=amount,
-                name=name, subject=subject, at=note.at,
-            )  # fmt: skip
+            _post(sheet, account, kind, amount, effect)
         else:
-            await sheet.credit(kind, account, amount=amount, name=name, subject=subject, at=note.at)
+            await sheet.credit(kind, account, amount=amount, effect=effect)
     return _APPLIED
+
+
+def _effect(account: MerchantAccount, order: HoldRow, part: str, at: datetime) -> Effect:
+    subject = f"order/{order.order_id}"
+    return Effect(f"order/{account.merchant}/{order.order_id}/{part}", subject, at)
+
+
+def _post(
+    sheet: Sheet, account: MerchantAccount, kind: TransferKind, amount: int, effect: Effect
+) -> None:
+    sheet.post(kind, account, currency=account.currency, amount=amount, effect=effect)
 
 
 async def _take_parked(

@@ -283,7 +283,7 @@ _SHORTEST_FIRST: Final = (Bucket.WITHDRAWING, Bucket.DUES, Bucket.FROZEN, Bucket
 
 def _streams(tab: Tab, account: Sequence[int]) -> list[_Stream]:
     """Where a tab's transfers are found: each kind in the least crowded of its buckets."""
-    ids = dict(
+    ids: dict[Bucket, int] = dict(
         zip(
             (Bucket.AVAILABLE, Bucket.FROZEN, Bucket.WITHDRAWING, Bucket.DUES),
             account[1:],

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ledger.accounts import AccountRows
 from ledger.audit import SYSTEM, Act, record
 from ledger.engine import fetch
-from ledger.sheet import Sheet
+from ledger.sheet import Effect, Sheet
 from ledger.topups import TopUpRow, decide_topup, read_topup_by_id
 from tillkeeper.contracts.account import AccountState
 from tillkeeper.contracts.book import Bucket, TransferKind
@@ -124,18 +124,16 @@ async def _post(
     subject = f"receipt/{receipt_digest(report)}"
     sheet.post(
         TransferKind.RECEIPT, None, currency=report.currency, amount=report.amount_minor,
-        name=f"{subject}/booked", subject=subject, at=report.booked_at,
+        effect=Effect(f"{subject}/booked", subject, report.booked_at),
     )  # fmt: skip
     if request is None:
         return
     account = sheet.merchant(request.merchant, request.currency)
     if account is None:
         raise Broken("a request to credit belongs to no account")
-    topup = f"topup/{request.merchant}/{request.request}"
-    await sheet.credit(
-        TransferKind.TOPUP, account, amount=request.amount, name=f"{topup}/credit",
-        subject=f"topup/{request.request}", at=at,
-    )  # fmt: skip
+    name = f"topup/{request.merchant}/{request.request}/credit"
+    effect = Effect(name, f"topup/{request.request}", at)
+    await sheet.credit(TransferKind.TOPUP, account, amount=request.amount, effect=effect)
 
 
 async def _credited(

@@ -1,9 +1,9 @@
 """One transaction's working copy of the accounts it touches: lock, decide in memory, write once.
 
-A merchant's ``available`` row is the merchant's lock: whoever holds it may change all of the merchant's
-buckets and orders. Locks are taken in one order for all (merchants, platform, platform shards), each
-group by id, so that no two sheets can wait for each other in a circle. Shards of the platform have no
-part in any decision and are therefore locked last, just before writing.
+A merchant's ``available`` row is the merchant's lock: whoever holds it may change all of the
+merchant's buckets and orders. Locks are taken in one order for all (merchants, platform, platform
+shards), each group by id, so that no two sheets can wait for each other in a circle. Shards of the
+platform have no part in any decision and are therefore locked last, just before writing.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -21,7 +21,7 @@ from ledger.engine import copy_rows, execute, fetch
 from ledger.holds import HoldRows
 from ledger.keys import effect_key, fingerprint
 from tillkeeper.contracts.account import AccountState
-from tillkeeper.contracts.book import Bucket, Side, TransferKind
+from tillkeeper.contracts.book import Bucket, TransferKind
 from tillkeeper.contracts.errors import BookBroken, Code, Rejected
 from tillkeeper.rules.guard import Thresholds, crossings
 from tillkeeper.rules.orders import pay_dues
@@ -53,6 +53,14 @@ UPDATE accounts a SET balance = v.balance, seq = v.seq
 _INSERT_OUTBOX: Final = """
 INSERT INTO outbox (topic, account, threshold, available, effective_at)
 SELECT 'guard', * FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::timestamptz[])"""
+
+
+class Effect(NamedTuple):
+    """What a transfer is called for ever (``name``), what it belongs to, and its stated time."""
+
+    name: str
+    subject: str
+    at: datetime
 
 
 class BucketRow:
@@ -146,7 +154,7 @@ class Sheet:
         merchants: Iterable[tuple[str, str]],
         platform: Iterable[tuple[Bucket, str]] = (),
     ) -> Sheet:
-        """Lock the accounts of ``merchants`` (id, currency), then the named unsharded platform accounts."""
+        """Lock the accounts of ``merchants`` (id, currency), then the unsharded ``platform`` ones."""
         sheet = cls(connection)
         ids = await find_accounts(connection, set(merchants))
         for bucket, currency in platform:
@@ -193,21 +201,22 @@ class Sheet:
         *,
         currency: str,
         amount: int,
-        name: str,
-        subject: str,
-        at: datetime,
+        effect: Effect,
     ) -> None:
-        """Move ``amount`` minor units by the template of ``kind``. Raises Rejected(INSUFFICIENT_FUNDS)."""
+        """Move ``amount`` minor units by the template of ``kind``.
+
+        Raises Rejected(INSUFFICIENT_FUNDS).
+        """
         move = _MOVES[kind]
         debit_id = self._account_id(move.debit, owner, currency)
         credit_id = self._account_id(move.credit, owner, currency)
         debit = None if move.debit_late else self._accounts[debit_id]
         credit = None if move.credit_late else self._accounts[credit_id]
-        if debit is not None and debit.by_credit and debit.floored and debit.balance < amount:
-            raise Rejected(Code.INSUFFICIENT_FUNDS, detail=f"{move.debit} is short")
-        if credit is not None and not credit.by_credit and credit.floored:
-            if credit.balance < amount:
-                raise Rejected(Code.INSUFFICIENT_FUNDS, detail=f"{move.credit} is short")
+        for row, shrinks in ((debit, True), (credit, False)):
+            if row is not None and row.floored and row.by_credit is shrinks:
+                if row.balance < amount:
+                    raise Rejected(Code.INSUFFICIENT_FUNDS, detail="an account is short")
+        name, subject, at = effect
         body = f"{move.kind}|{amount}|{currency}|{owner.merchant if owner else ''}|{subject}"
         line = [
             effect_key(name, at), fingerprint(body), move.kind, amount, currency,
@@ -259,24 +268,13 @@ class Sheet:
         del self._crossed[mark[1] :]
 
     async def credit(
-        self,
-        kind: TransferKind,
-        owner: MerchantAccount,
-        *,
-        amount: int,
-        name: str,
-        subject: str,
-        at: datetime,
+        self, kind: TransferKind, owner: MerchantAccount, *, amount: int, effect: Effect
     ) -> None:
         """Increase available by ``amount`` minor units; the increase pays dues first (P-46)."""
-        self.post(
-            kind, owner, currency=owner.currency, amount=amount, name=name, subject=subject, at=at
-        )
-        await self.pay_dues(owner, amount, name=name, at=at)
+        self.post(kind, owner, currency=owner.currency, amount=amount, effect=effect)
+        await self.pay_dues(owner, amount, effect)
 
-    async def pay_dues(
-        self, owner: MerchantAccount, increase: int, *, name: str, at: datetime
-    ) -> None:
+    async def pay_dues(self, owner: MerchantAccount, increase: int, cause: Effect) -> None:
         """Let an ``increase`` of available (minor units) pay dues, oldest first (P-46, T10, T11)."""
         while increase and self.balance(owner.dues):
             order = await self.holds.oldest_due(owner.id)
@@ -284,12 +282,10 @@ class Sheet:
                 raise BookBroken(f"dues of account {owner.id} belong to no order")
             paid = min(increase, order.dues)
             increase -= paid
-            for step, (effect, part) in enumerate(pay_dues(order, paid)):
-                self.post(
-                    effect, owner, currency=owner.currency, amount=part,
-                    name=f"{name}/dues/{order.order_id}/{step}",
-                    subject=f"order/{order.order_id}", at=at,
-                )  # fmt: skip
+            for step, (kind, part) in enumerate(pay_dues(order, paid)):
+                name = f"{cause.name}/dues/{order.order_id}/{step}"
+                effect = Effect(name, f"order/{order.order_id}", cause.at)
+                self.post(kind, owner, currency=owner.currency, amount=part, effect=effect)
             self.holds.touch(order)
 
     async def write(self) -> None:

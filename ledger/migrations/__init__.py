@@ -1,4 +1,4 @@
-"""Brings a database to this release's schema; forward only, safe to run twice and at once by several."""
+"""Brings a database to this release's schema; forward only, safe to run twice and by several."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _upgrade(connection: Connection) -> None:
 
 
 async def upgrade(url: str) -> None:
-    """Migrate the database at ``url`` (owner login, ``postgresql+asyncpg://``) in one transaction."""
+    """Migrate the database at ``url`` (owner's, ``postgresql+asyncpg://``) in one transaction."""
     engine = create_async_engine(url)
     try:
         async with engine.begin() as connection:

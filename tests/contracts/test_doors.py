@@ -1,4 +1,4 @@
-"""Strict at the door, tolerant in a history; every refusal has a code and repeats no value (4.5)."""
+"""Strict at the door, tolerant in a history; a refusal has a code and repeats no value (4.5)."""
 
 from __future__ import annotations
 

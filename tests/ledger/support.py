@@ -81,7 +81,7 @@ def topup_requests(
             amount_minor=amount,
             effective_at=DAY - timedelta(days=1),
             merchant=merchant if kind is TransferKind.TOPUP else None,
-            subject=f"topup/{number}",
+            subject=f"test/{number}",
             link=f"topup/{merchant}/{number}",
         )
         for kind in (TransferKind.RECEIPT, TransferKind.TOPUP)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from hypothesis.stateful import run_state_machine_as_test as run_machine
 
-#V from ledger.verify import verify
+from ledger.verify import verify
 from tests.ledger.support import (
     Desk,
     hold,
@@ -216,7 +216,7 @@ def test_book_equals_the_model_in_200_runs_of_50_steps(database: Database) -> No
                 suppress_health_check=list(HealthCheck),
             ),
         )
-        #V found = desk.run(verify(desk.engine))
-        #V assert found.broken is None
+        found = desk.run(verify(desk.engine))
+        assert found.broken is None
     finally:
         desk.close()

@@ -49,7 +49,9 @@ class TestSizes:
 
     def test_functions_stay_below_70_lines_and_rarely_pass_50(self) -> None:
         sizes = {
-            f"{p.relative_to(ROOT)}:{node.name}": _lines(node) for p in ALL for node in _functions(p)
+            f"{p.relative_to(ROOT)}:{node.name}": _lines(node)
+            for p in ALL
+            for node in _functions(p)
         }
         assert {name: size for name, size in sizes.items() if size > FUNCTION_LINES_MAX} == {}
         over = [name for name, size in sizes.items() if size > 50]

@@ -211,25 +211,6 @@ class Home(Model):
     account: AccountView | None = None
 
 
-class AccountSummary(Model):
-    """The home module of an opened account; amounts in minor units (P-11).
-
-    ``suspended`` is the guard's flag (P-51); no guard runs yet, so it is false.
-    """
-
-    merchant: str
-    currency: str
-    state: AccountState
-    available_minor: int
-    frozen_minor: int
-    withdrawing_minor: int
-    dues_minor: int
-    suspended: bool = False
-    warning_minor: int | None = None
-    last_topup_minor: int | None = None
-    last_topup_at: datetime | None = None
-
-
 class AccountStart(OpenAccount):
     """What an Account run starts with: the request, and what earlier runs have to pass on."""
 

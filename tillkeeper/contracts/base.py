@@ -29,7 +29,7 @@ _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 class Model(BaseModel):
     """Frozen, strict in types, tolerant to unknown fields (see the module's promise)."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore", hide_input_in_errors=True)
 
 
 M = TypeVar("M", bound=BaseModel)

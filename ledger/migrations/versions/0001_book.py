@@ -1,4 +1,4 @@
-"""The book, the business rows beside it, and the roles. The SQL stands in the file beside this one."""
+"""The book, the business rows beside it, the roles. The SQL stands in the file beside this one."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""How fast the book is, measured against itself and against bare PostgreSQL on the same machine."""

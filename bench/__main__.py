@@ -1,0 +1,63 @@
+"""``python -m bench ledger|statement|growth``: prints figures with their goals beside, exits 0.
+
+With ``--check`` it exits 1 when a goal is missed: for a quiet machine, never for a test.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from bench.growth import measure_growth
+from bench.ledger import Sizes, measure_ledger
+from bench.report import missed, print_json, print_table
+from bench.stage import running_server
+from bench.statement import measure_statement
+from worker.signals import run_until_stopped
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one measure; returns the exit code. Ctrl-C stops the server and removes its data."""
+    return run_until_stopped(_perform(_parser().parse_args(arguments)))
+
+
+async def _perform(asked: argparse.Namespace) -> int:
+    figures = await _measure(asked)
+    (print_json if asked.json else print_table)(figures)
+    short = missed(figures)
+    if short:
+        _say(f"missed: {', '.join(short)}")
+    return 1 if short and asked.check else 0
+
+
+async def _measure(asked: argparse.Namespace) -> dict[str, float]:
+    if asked.measure == "growth":
+        return await measure_growth(asked.transfers, _say)
+    if asked.measure == "statement":
+        async with running_server() as server:
+            return await measure_statement(server, asked.rows, rounds=3, say=_say)
+    return await measure_ledger(Sizes(rounds=asked.rounds), _say)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    measures = parser.add_subparsers(dest="measure", required=True)
+    ledger = measures.add_parser("ledger", help="posting and statements, in under a minute")
+    ledger.add_argument("--rounds", type=int, default=Sizes.rounds)
+    statement = measures.add_parser("statement", help="one long statement: rate and memory")
+    statement.add_argument("--rows", type=int, default=1_000_000)
+    growth = measures.add_parser("growth", help="posting on a large book, some minutes")
+    growth.add_argument("--transfers", type=int, default=5_000_000)
+    for each in (ledger, statement, growth):
+        each.add_argument("--json", action="store_true", help="one object instead of a table")
+        each.add_argument("--check", action="store_true", help="exit 1 when a goal is missed")
+    return parser
+
+
+def _say(what: str) -> None:
+    sys.stderr.write(f"{what}\n")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,70 @@
+"""The ``tillkeeper`` command line: which commands there are, and how each of them ends.
+
+0 done · 1 the books are broken · 2 refused · 3 the stack does not answer. Never a traceback for bad
+input, and never local variables in one: they may hold personal data.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+from typer.exceptions import TyperException
+
+from console import account, orders, output, receipt, topup
+from console.demo import demo
+from console.statement import statement
+from console.verify import verify
+from tillkeeper.contracts.errors import Code, Reason, Rejected, TillkeeperError, Unavailable
+
+app = typer.Typer(
+    name="tillkeeper",
+    help="Keeps a marketplace's money: prepaid accounts, top-ups, orders, statements.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.add_typer(account.app, name="account")
+app.add_typer(topup.app, name="topup")
+app.add_typer(receipt.app, name="receipt")
+app.add_typer(orders.app, name="orders")
+app.command("statement")(statement)
+app.command("verify")(verify)
+app.command("demo")(demo)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    output.ask_for_json(wanted="--json" in given)
+    try:
+        code = app(given, prog_name="tillkeeper", standalone_mode=False)
+    except TillkeeperError as error:
+        output.refuse(error)
+        return output.exit_code(error)
+    except (typer.Abort, KeyboardInterrupt):
+        sys.stderr.write("Interrupted; the same command may be run again.\n")
+        return output.EXIT_INTERRUPTED
+    except TyperException as error:
+        return _usage(error)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return output.EXIT_OK
+    except OSError as error:
+        reason = (error.strerror or type(error).__name__).lower()
+        output.refuse(Unavailable(f"the system refused for now: {reason}"))
+        return output.EXIT_UNAVAILABLE
+    return code if isinstance(code, int) else output.EXIT_OK
+
+
+def _usage(error: TyperException) -> int:
+    """A command line that is not understood; some of its errors print themselves as help."""
+    sentence = getattr(error, "format_message", lambda: str(error))()
+    if output.json_wanted():
+        output.refuse(Rejected(Reason(code=Code.FIELD_INVALID, detail=sentence)))
+    else:
+        getattr(error, "show", lambda: sys.stderr.write(f"{sentence}\n"))()
+    return output.EXIT_REFUSED

@@ -1,0 +1,112 @@
+"""Reads what people hand in: JSON from a file or standard input, amounts and actors.
+
+Strict at the door: unknown fields, doubled fields and floats for money are refused. Personal data
+comes in files or on standard input, so that it stays out of the shell's history.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, Any, Final, TypeVar
+
+import typer
+
+from console.connection import House, house
+from tillkeeper.contracts.base import M, json_at_the_door
+from tillkeeper.contracts.errors import Code, Rejected
+from tillkeeper.contracts.money import parse_amount
+
+INPUT_BYTES_MAX: Final = 64 * 1024
+T = TypeVar("T")
+
+Merchant = Annotated[str, typer.Argument(help="The merchant's id.")]
+CurrencyOption = Annotated[str, typer.Option("--currency", help="ISO code of the account.")]
+FromFile = Annotated[
+    Path,
+    typer.Option("--from", help="JSON file, - for standard input; keeps names out of history."),
+]
+Actor = Annotated[str, typer.Option("--actor", help="Who decides; your login by default.")]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept in the audit.")]
+
+
+def with_house(work: Callable[[House], Awaitable[T]]) -> T:
+    """Run one command's work with the stack's connections."""
+
+    async def run() -> T:
+        async with house() as connections:
+            return await work(connections)
+
+    return asyncio.run(run())
+
+
+def _login() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "operator"
+
+
+ACTOR: Final = _login()
+"""Who decides when nobody else is named."""
+
+
+def fields_from(source: Path) -> dict[str, Any]:
+    """The JSON object in ``source`` (``-``: standard input).
+
+    Raises Rejected(FILE_UNREADABLE | INPUT_NOT_UNDERSTOOD).
+    """
+    raw = _bytes_of(source)
+    if len(raw) > INPUT_BYTES_MAX:
+        detail = f"the input is longer than {INPUT_BYTES_MAX} bytes"
+        raise Rejected(Code.INPUT_NOT_UNDERSTOOD, detail=detail)
+    try:
+        found = json.loads(raw.decode("utf-8-sig"), object_pairs_hook=_once)
+    except (ValueError, RecursionError):
+        raise Rejected(Code.INPUT_NOT_UNDERSTOOD, detail="the input is not JSON") from None
+    if not isinstance(found, dict):
+        raise Rejected(Code.INPUT_NOT_UNDERSTOOD, detail="the input is not a JSON object")
+    return found
+
+
+def read_amount(fields: dict[str, Any], name: str, currency: str) -> dict[str, Any]:
+    """The fields with the text ``name`` (``"5000.00"``) as ``<name>_minor`` in minor units.
+
+    Raises Rejected(AMOUNT_… | FIELD_MISSING): a JSON number may be a float and is refused.
+    """
+    if name not in fields:
+        raise Rejected(Code.FIELD_MISSING, detail=f"{name}: an amount like 5000.00 is needed")
+    text = fields[name]
+    if not isinstance(text, str):
+        detail = f'{name}: write the amount as text, like "5000.00"'
+        raise Rejected(Code.AMOUNT_MALFORMED, detail=detail)
+    rest = {key: value for key, value in fields.items() if key != name}
+    return rest | {f"{name}_minor": parse_amount(text, currency)}
+
+
+def read_model(model: type[M], fields: dict[str, Any]) -> M:
+    """The contract made of ``fields``, strictly. Raises Rejected with every wrong field."""
+    return json_at_the_door(model, json.dumps(fields))
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError
+    return found
+
+
+def _bytes_of(source: Path) -> bytes:
+    try:
+        if str(source) == "-":
+            return sys.stdin.buffer.read(INPUT_BYTES_MAX + 1)
+        with source.open("rb") as stream:
+            return stream.read(INPUT_BYTES_MAX + 1)
+    except OSError as error:
+        reason = (error.strerror or type(error).__name__).lower()
+        detail = f"the input cannot be read: {reason}"
+        raise Rejected(Code.FILE_UNREADABLE, detail=detail) from None

@@ -1,0 +1,72 @@
+"""What docs/integrate.md shows is run as it stands there."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest_asyncio
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.client import Client
+
+from tests.workflows.support import Platform, eventually, make_platform
+from tillkeeper.client import TASK_QUEUE, Tillkeeper
+from tillkeeper.contracts.topup import TopUpState, TopUpView
+from tillkeeper.sealing import KeyRing
+from worker.codec_server import codec_app
+from worker.embedded.ports import LOOPBACK, listen
+from worker.embedded.temporal import temporal_binary
+from worker.web import serving as serve
+
+PAGE = (Path(__file__).parents[2] / "docs" / "integrate.md").read_text()
+
+
+def block(language: str) -> str:
+    found = re.search(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def serving(client: Client, engine: AsyncEngine, ring: KeyRing) -> Any:
+    """A worker on the task queue that the page names."""
+    platform = make_platform(client, engine, ring)
+    platform.task_queue, platform.till = TASK_QUEUE, Tillkeeper(client)
+    async with platform.worker():
+        yield platform
+
+
+class TestIntegrate:
+    async def test_the_service_code_runs(self, serving: Platform) -> None:
+        """Issue 2, point 8: a dozen lines open an account and request a top-up."""
+        names: dict[str, Any] = {}
+        exec(block("python"), names)  # noqa: S102 - our own page
+        view = await names["first_topup"](serving.client)
+        assert isinstance(view, TopUpView)
+        assert (view.state, view.amount_minor) == (TopUpState.WAITING_REMITTANCE, 5_000_00)
+
+    async def test_the_command_line_runs(self, serving: Platform) -> None:
+        """Issue 2, point 8: the same from plain Temporal, payloads typed in clear."""
+        address = serving.client.service_client.config.target_host
+        shown = codec_app(serving.house.ring, allowed_origins=(), token=None)
+        listener = listen(LOOPBACK, 0, what="the codec", setting="codec_port")
+        async with serve(shown, listener) as codec:
+            shell = await asyncio.create_subprocess_exec(
+                "bash", "-ec", f'temporal() {{ "{temporal_binary()}" "$@"; }}\n{block("sh")}',
+                env={
+                    **os.environ, "TEMPORAL_ADDRESS": address, "TEMPORAL_CODEC_ENDPOINT": codec
+                },
+                stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+            )  # fmt: skip
+            said, _ = await asyncio.wait_for(shell.communicate(), 60)
+        assert shell.returncode == 0, said.decode()
+        assert "T1" in said.decode().splitlines()[-1]
+
+        async def waiting() -> bool:
+            view = await serving.till.topup("M3", "T1")
+            return view.state is TopUpState.WAITING_REMITTANCE
+
+        await eventually(waiting)
