@@ -49,8 +49,9 @@ _STORED: Final = (
 _UPDATE: Final = f"""
 UPDATE holds h
    SET fee = v.fee, fee_version = v.fee_version, held = v.held, dues = v.dues,
-       released = v.released, cancelled = v.cancelled, settled = v.settled, refunded = v.refunded, refused = v.refused,
-       placed_at = v.placed_at, completed_at = v.completed_at, due_seq = v.due_seq
+       released = v.released, cancelled = v.cancelled, settled = v.settled,
+       refunded = v.refunded, refused = v.refused, placed_at = v.placed_at,
+       completed_at = v.completed_at, due_seq = v.due_seq
   FROM {_VALUES} AS v (fee, fee_version, held, dues, released, cancelled, settled, refunded,
                        refused, placed_at, completed_at, account, order_id, due_seq)
  WHERE h.account = v.account AND h.order_id = v.order_id"""

@@ -76,6 +76,10 @@ class BucketRow:
         self.floored: bool = row[4]
         self.changed = False
 
+    def falls_short_of(self, amount: int) -> bool:
+        """Whether taking ``amount`` minor units would break the account's floor."""
+        return self.floored and self.balance < amount
+
 
 @dataclass(slots=True)
 class MerchantAccount:
@@ -154,7 +158,7 @@ class Sheet:
         merchants: Iterable[tuple[str, str]],
         platform: Iterable[tuple[Bucket, str]] = (),
     ) -> Sheet:
-        """Lock the accounts of ``merchants`` (id, currency), then the unsharded ``platform`` ones."""
+        """Lock the ``merchants``' accounts (id, currency), then the unsharded ``platform`` ones."""
         sheet = cls(connection)
         ids = await find_accounts(connection, set(merchants))
         for bucket, currency in platform:
@@ -212,10 +216,10 @@ class Sheet:
         credit_id = self._account_id(move.credit, owner, currency)
         debit = None if move.debit_late else self._accounts[debit_id]
         credit = None if move.credit_late else self._accounts[credit_id]
+        # A debit shrinks what grows by credit, a credit what grows by debit.
         for row, shrinks in ((debit, True), (credit, False)):
-            if row is not None and row.floored and row.by_credit is shrinks:
-                if row.balance < amount:
-                    raise Rejected(Code.INSUFFICIENT_FUNDS, detail="an account is short")
+            if row is not None and row.by_credit is shrinks and row.falls_short_of(amount):
+                raise Rejected(Code.INSUFFICIENT_FUNDS, detail="an account is short")
         name, subject, at = effect
         body = f"{move.kind}|{amount}|{currency}|{owner.merchant if owner else ''}|{subject}"
         line = [
@@ -275,7 +279,7 @@ class Sheet:
         await self.pay_dues(owner, amount, effect)
 
     async def pay_dues(self, owner: MerchantAccount, increase: int, cause: Effect) -> None:
-        """Let an ``increase`` of available (minor units) pay dues, oldest first (P-46, T10, T11)."""
+        """Let an ``increase`` of available, minor units, pay dues, oldest first (P-46)."""
         while increase and self.balance(owner.dues):
             order = await self.holds.oldest_due(owner.id)
             if order is None:

@@ -32,7 +32,7 @@ from tillkeeper.contracts.account import (
 from tillkeeper.contracts.errors import Code, Rejected
 from tillkeeper.contracts.fingerprint import fingerprint
 from tillkeeper.failures import as_failure
-from workflows.intake import NOTHING, at_the_update_door, understood
+from workflows.intake import NOTHING, at_the_update_door, start_input, understood
 from workflows.lifecycle import Lifecycle, Listener, hears, hears_nudge
 
 EVENTS_PER_RUN_MAX: Final = 400
@@ -47,25 +47,18 @@ class AccountWorkflow(Lifecycle):
 
     @workflow.init
     def __init__(self, raw: RawValue = NOTHING) -> None:
-        self._start: AccountStart | None = None
         self._view: AccountView | None = None
-        self._refused: Rejected | None = None
-        try:
-            self._start = understood(raw, AccountStart)
-        except Rejected as refusal:
-            self._refused = refusal
+        self._start, self._refused = start_input(raw, AccountStart)
         super().__init__(() if self._start is None else self._start.not_understood)
 
     @workflow.run
     async def run(self, raw: RawValue = NOTHING) -> AccountView:
         """Open, then wait until closed. A refused opening fails, so that it may be asked again."""
         if self._start is None:
-            await self.drained()
-            raise as_failure(Rejected(Code.INPUT_NOT_UNDERSTOOD, detail=str(self._refused)))
+            await self.end_refused(self._refused)
         await self._open(self._start.request())
         if self._refused is not None:
-            await self.drained()
-            raise as_failure(self._refused)
+            await self.end_refused(self._refused)
         await workflow.wait_condition(lambda: self._closed or self._long)
         await self.drained()
         if not self._closed:

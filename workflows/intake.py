@@ -32,6 +32,14 @@ def understood(raw: RawValue, model: type[M]) -> M:
         raise rejected_from(error) from None
 
 
+def start_input(raw: RawValue, model: type[M]) -> tuple[M | None, Rejected | None]:
+    """The start input, or the refusal that the run must end with."""
+    try:
+        return understood(raw, model), None
+    except Rejected as refusal:
+        return None, Rejected(Code.INPUT_NOT_UNDERSTOOD, detail=str(refusal))
+
+
 def at_the_update_door(model: type[Model]) -> Any:  # the SDK has no name for its type
     """A validator that refuses what does not parse, and unknown fields too.
 

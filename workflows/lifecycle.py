@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from temporalio import workflow
 from temporalio.common import RawValue, SearchAttributeKey, SearchAttributeUpdate
@@ -17,7 +17,7 @@ from temporalio.exceptions import ActivityError
 
 from tillkeeper.contracts.base import NotUnderstood
 from tillkeeper.contracts.errors import Code, Reason, Rejected
-from tillkeeper.failures import kind_of, refusal_in
+from tillkeeper.failures import as_failure, kind_of, refusal_in
 from workflows.calls import Answer, Command, call
 from workflows.intake import M, understood
 
@@ -117,6 +117,11 @@ class Lifecycle:
         changed = [update for update in wanted if known.get(update.key) != update.value]
         if changed:
             workflow.upsert_search_attributes(changed)
+
+    async def end_refused(self, refusal: Rejected | None) -> NoReturn:
+        """Fail the run with ``refusal`` once every handler has answered."""
+        await self.drained()
+        raise as_failure(refusal or Rejected(Code.INPUT_NOT_UNDERSTOOD))
 
     async def drained(self) -> None:
         """Wait until every handler has answered."""

@@ -9,10 +9,8 @@ from __future__ import annotations
 from temporalio import workflow
 from temporalio.common import RawValue
 
-from tillkeeper.contracts.errors import Code, Rejected
 from tillkeeper.contracts.order import WORKFLOW, OrderDoor, OrderMessage, OrderOutcome
-from tillkeeper.failures import as_failure
-from workflows.intake import NOTHING, understood
+from workflows.intake import NOTHING, start_input
 from workflows.lifecycle import AMOUNT_MINOR, NEEDS_PERSON, Lifecycle
 
 WORK_ITEM = "HOLD_FAILED_TECHNICAL"
@@ -25,20 +23,14 @@ class OrderMessageWorkflow(Lifecycle):
     @workflow.init
     def __init__(self, raw: RawValue = NOTHING) -> None:
         super().__init__()
-        self._message: OrderMessage | None = None
-        self._refused: Rejected | None = None
-        try:
-            self._message = understood(raw, OrderMessage)
-        except Rejected as refusal:
-            self._refused = refusal
+        self._message, self._refused = start_input(raw, OrderMessage)
 
     @workflow.run
     async def run(self, raw: RawValue = NOTHING) -> OrderOutcome:
         """Show the work, try until the book answers, close the work."""
         message = self._message
         if message is None:
-            await self.drained()
-            raise as_failure(Rejected(Code.INPUT_NOT_UNDERSTOOD, detail=str(self._refused)))
+            await self.end_refused(self._refused)
         self._show(message, WORK_ITEM, needs_person=True)
         outcome = await self.through(OrderDoor.apply_order_message, lambda: message)
         self._show(message, outcome.result.value, needs_person=False)

@@ -11,7 +11,7 @@ from temporalio.common import RawValue
 from temporalio.exceptions import FailureError
 
 from tillkeeper.contracts.account import account_workflow_id
-from tillkeeper.contracts.errors import Code, Rejected
+from tillkeeper.contracts.errors import Rejected
 from tillkeeper.contracts.receipt import (
     WORKFLOW,
     ReceiptCommand,
@@ -22,8 +22,7 @@ from tillkeeper.contracts.receipt import (
     receipt_digest,
 )
 from tillkeeper.contracts.topup import topup_workflow_id
-from tillkeeper.failures import as_failure
-from workflows.intake import NOTHING, understood
+from workflows.intake import NOTHING, start_input
 from workflows.lifecycle import AMOUNT_MINOR, Lifecycle
 
 
@@ -34,21 +33,15 @@ class ReceiptWorkflow(Lifecycle):
     @workflow.init
     def __init__(self, raw: RawValue = NOTHING) -> None:
         super().__init__()
-        self._report: ReceiptReport | None = None
         self._view: ReceiptView | None = None
-        self._refused: Rejected | None = None
-        try:
-            self._report = understood(raw, ReceiptReport)
-        except Rejected as refusal:
-            self._refused = refusal
+        self._report, self._refused = start_input(raw, ReceiptReport)
 
     @workflow.run
     async def run(self, raw: RawValue = NOTHING) -> ReceiptView:
         """Book the receipt, tell whom it concerns, answer."""
         report = self._report
         if report is None:
-            await self.drained()
-            raise as_failure(Rejected(Code.INPUT_NOT_UNDERSTOOD, detail=str(self._refused)))
+            await self.end_refused(self._refused)
         try:
             self._seen(
                 await self.through(
@@ -57,8 +50,7 @@ class ReceiptWorkflow(Lifecycle):
                 )
             )
         except Rejected as refusal:
-            await self.drained()
-            raise as_failure(refusal) from None
+            await self.end_refused(refusal)
         await self._tell()
         await self.drained()
         return self.view()

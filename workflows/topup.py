@@ -26,7 +26,7 @@ from tillkeeper.contracts.topup import (
     TopUpView,
 )
 from tillkeeper.failures import as_failure
-from workflows.intake import NOTHING, at_the_update_door, understood
+from workflows.intake import NOTHING, at_the_update_door, start_input, understood
 from workflows.lifecycle import (
     AMOUNT_MINOR,
     DUE_AT,
@@ -47,25 +47,18 @@ class TopUpWorkflow(Lifecycle):
     @workflow.init
     def __init__(self, raw: RawValue = NOTHING) -> None:
         super().__init__()
-        self._request: TopUpRequest | None = None
         self._view: TopUpView | None = None
-        self._refused: Rejected | None = None
         self._nudged = False
-        try:
-            self._request = understood(raw, TopUpRequest)
-        except Rejected as refusal:
-            self._refused = refusal
+        self._request, self._refused = start_input(raw, TopUpRequest)
 
     @workflow.run
     async def run(self, raw: RawValue = NOTHING) -> TopUpView:
         """Submit, then wait for the money, the expiry or a cancellation, whichever is first."""
         if self._request is None:
-            await self.drained()
-            raise as_failure(Rejected(Code.INPUT_NOT_UNDERSTOOD, detail=str(self._refused)))
+            await self.end_refused(self._refused)
         await self._submit(self._request)
         if self._refused is not None:
-            await self.drained()
-            raise as_failure(self._refused)
+            await self.end_refused(self._refused)
         while self._waits:
             await self._wait()
         await self.drained()

@@ -1,4 +1,4 @@
-"""C-01 and the money lines of bad input (reliability 4.5, 1 … 12): refused with a code, never rounded."""
+"""C-01 and the money lines of bad input: refused with a code, never rounded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The book's own promises: once per key, floors, linked requests, immutability, history (C-02 … C-04)."""
+"""The book's own promises: once per key, floors, links, immutability, history (C-02 … C-04)."""
 
 from __future__ import annotations
 
@@ -24,6 +24,14 @@ def _withdrawal(number: int, amount: int, *, link: str | None = None) -> Transfe
         amount_minor=amount, effective_at=DAY, merchant="M1", subject=f"withdrawal/W{number}",
         link=link,
     )  # fmt: skip
+
+
+_ROWS = (
+    "INSERT INTO audit (subject, action, actor, before, after, profile, at)"
+    " VALUES ('s', 'a', 'x', '{}', '{}', 'p', now())",
+    "INSERT INTO refusals (key, fingerprint, code)"
+    " VALUES (gen_random_uuid(), gen_random_uuid(), 'X')",
+)
 
 
 async def _balances(engine: AsyncEngine, merchant: str = "M1") -> tuple[int, int, int]:
@@ -144,7 +152,8 @@ class TestBalances:
             engine,
             lambda c: fetch(
                 c,
-                "SELECT recorded_at, debit_after FROM transfers WHERE kind = 'withdrawal' ORDER BY id",
+                "SELECT recorded_at, debit_after FROM transfers"
+                " WHERE kind = 'withdrawal' ORDER BY id",
                 (),
             ),
         )
@@ -171,17 +180,12 @@ class TestImmutability:
         with pytest.raises(BookBroken, match="42501"):
             await in_transaction(engine, lambda c: execute(c, statement, ()))
         owner = create_async_engine(database.owner_url)
+        connection = await owner.connect()
+        for insert in _ROWS:
+            await connection.execute(text(insert))
         with pytest.raises(DBAPIError, match="append-only"):
-            async with owner.begin() as connection:
-                await connection.execute(
-                    text("INSERT INTO audit (subject, action, actor, before, after, profile, at)"
-                         " VALUES ('s', 'a', 'x', '{}', '{}', 'p', now())")
-                )  # fmt: skip
-                await connection.execute(
-                    text("INSERT INTO refusals (key, fingerprint, code)"
-                         " VALUES (gen_random_uuid(), gen_random_uuid(), 'X')")
-                )  # fmt: skip
-                await connection.execute(text(statement))
+            await connection.execute(text(statement))
+        await connection.close()
         await owner.dispose()
 
     async def test_a_floor_holds_against_the_application_too(self, engine: AsyncEngine) -> None:

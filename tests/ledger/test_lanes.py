@@ -1,4 +1,4 @@
-"""Concurrent callers of single messages: the same answers as one by one, nobody pays for another."""
+"""Concurrent callers of single messages: answered as one by one; nobody pays for another."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import dataclasses
 import json
 import re
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,6 +40,7 @@ from tillkeeper.contracts.account import (
     account_workflow_id,
 )
 from tillkeeper.contracts.errors import Rejected
+from tillkeeper.contracts.order import OrderEvent, OrderMessage
 from tillkeeper.contracts.receipt import ReceiptReport, receipt_workflow_id
 from tillkeeper.contracts.topup import (
     CancelTopUp,
@@ -63,11 +64,13 @@ class Recorder:
         self.client: Client = platform.client
         self.temporal = temporal
 
-    async def keep(self, name: str, workflow_id: str) -> None:
+    async def keep(self, name: str, workflow_id: str, *, run_id: str | None = None) -> None:
         """Write the history of ``workflow_id``, unless a history of that name is kept already."""
         path = HISTORIES / f"{name}.json"
         if not path.exists():
-            history = await self.client.get_workflow_handle(workflow_id).fetch_history()
+            history = await self.client.get_workflow_handle(
+                workflow_id, run_id=run_id
+            ).fetch_history()
             events = _anonymous(history.to_json_dict())
             path.write_text(json.dumps(events, ensure_ascii=False, indent=1) + "\n")
         print(path.name)  # noqa: T201 - a script that reports to its caller
@@ -187,6 +190,34 @@ class Recorder:
         await asked
         await self.keep_topup("topup-resumed-by-a-person", merchant, "T1")
 
+    async def handed_over(self) -> None:
+        self.merchant("R8")
+        await self.platform.configured()
+        await self.platform.fund()
+        for name, merchant in (("order-applied", "R8"), ("order-refused", "R404")):
+            message = OrderMessage(
+                event=OrderEvent.HOLD, merchant=merchant, currency="CNY", order="O1",
+                at=datetime(2100, 1, 1, tzinfo=UTC), amount_minor=3_600,
+            )  # fmt: skip
+            workflow_id = await self.till.hand_over(message)
+            await _ended(self.client, workflow_id)
+            await self.keep(name, workflow_id)
+        await self.client.start_workflow(
+            "OrderMessage", 7, id="unreadable-order", task_queue=self.platform.task_queue
+        )
+        await _ended(self.client, "unreadable-order")
+        await self.keep("order-unreadable", "unreadable-order")
+
+    async def continued(self) -> None:
+        merchant = self.merchant("R9")
+        await self.platform.configured()
+        first = await self.client.get_workflow_handle(
+            account_workflow_id(merchant, "CNY")
+        ).describe()
+        for _ in range(80):
+            await self.till.configure_alerts(merchant, "CNY", self.platform.alerts())
+        await self.keep("account-continued", first.id, run_id=first.run_id)
+
 
 class _Faulty:
     def __init__(self) -> None:
@@ -244,6 +275,8 @@ async def main() -> None:
                 await recorder.credited()
                 await recorder.unmatched()
                 await recorder.expired()
+                await recorder.handed_over()
+                await recorder.continued()
                 lookup.faulty = True
                 await recorder.needs_person(lookup.mend)
 

@@ -1,1 +1,1 @@
-"""Frozen models that cross a door: requests, decisions, views, names and errors. No I/O, no clock."""
+"""Frozen models that cross a door: requests, decisions, views, names, errors. No I/O, no clock."""

@@ -1,7 +1,8 @@
 """The two ways a model is read: strict at a door, tolerant in a history.
 
-A model that lives in a history ignores fields it does not know and gives later fields a default, because
-a start input that does not parse would leave a workflow stuck for ever. Doors refuse unknown fields.
+A model that lives in a history ignores fields it does not know and gives later fields a default,
+because a start input that does not parse would leave a workflow stuck for ever. Doors refuse
+unknown fields.
 """
 
 from __future__ import annotations

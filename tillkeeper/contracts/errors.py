@@ -122,7 +122,7 @@ class TillkeeperError(Exception):
     code: ClassVar[Code]
 
 
-class Rejected(TillkeeperError):
+class Rejected(TillkeeperError):  # noqa: N818 - design's own words
     """Refused for good; nothing changed. Carries all failing reasons at once."""
 
     def __init__(self, *reasons: Reason | Code, detail: str = "") -> None:
@@ -139,19 +139,19 @@ class Rejected(TillkeeperError):
         return tuple(r.code for r in self.reasons)
 
 
-class Unavailable(TillkeeperError):
+class Unavailable(TillkeeperError):  # noqa: N818 - design's own words
     """Something of ours does not answer; sending the same call again is safe."""
 
     code = Code.UNAVAILABLE
 
 
-class Unclear(TillkeeperError):
+class Unclear(TillkeeperError):  # noqa: N818 - design's own words
     """Whether an effect outside happened is unknown; find out before anything is sent again."""
 
     code = Code.UNCLEAR
 
 
-class Broken(TillkeeperError):
+class Broken(TillkeeperError):  # noqa: N818 - design's own words
     """An invariant does not hold; retrying cannot help, a person must look."""
 
     code = Code.BROKEN

@@ -29,8 +29,8 @@ class OrderEvent(StrEnum):
 class OrderMessage(Model):
     """One message about one order of one merchant.
 
-    ``amount_minor`` is the interest fee to hold or to give back, in minor units; a settlement has none.
-    ``message_id`` tells returns of the same order apart; a hold is told by ``fee_version`` (P-42).
+    ``amount_minor`` is the fee to hold or to give back, in minor units; a settlement has none.
+    ``message_id`` tells returns of an order apart; a hold is told by ``fee_version`` (P-42).
     ``at`` is the event's own time; for a hold, the time when the order was placed (P-10).
     """
 
