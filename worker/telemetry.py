@@ -93,10 +93,12 @@ class Waiting(Protocol):
     @property
     def depth(self) -> int:
         """Requests that wait."""
+        ...
 
     @property
     def oldest_s(self) -> float:
         """Seconds that the oldest of them has waited."""
+        ...
 
 
 class BookMetrics:

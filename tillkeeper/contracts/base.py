@@ -13,9 +13,8 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Final, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
-from pydantic_core import PydanticCustomError
 
-from tillkeeper.contracts.errors import Code, rejected_from
+from tillkeeper.contracts.errors import Code, flaw, rejected_from
 
 NAME_CHARS_MAX: Final = 200
 REASON_CHARS_MAX: Final = 500
@@ -54,7 +53,7 @@ def json_at_the_door(model: type[M], text: str | bytes) -> M:
 
 def _identifier(value: Any) -> str:
     if not isinstance(value, str) or _ID.fullmatch(value) is None:
-        raise PydanticCustomError(
+        raise flaw(
             Code.ID_MALFORMED,
             "1 to 64 characters out of A-Z a-z 0-9 . _ : @ -, a letter or digit first",
         )
@@ -63,27 +62,25 @@ def _identifier(value: Any) -> str:
 
 def _printable(value: Any) -> str:
     if not isinstance(value, str) or not value.strip():
-        raise PydanticCustomError(Code.TEXT_EMPTY, "a text that is not empty")
+        raise flaw(Code.TEXT_EMPTY, "a text that is not empty")
     if len(value) > REASON_CHARS_MAX:
-        raise PydanticCustomError(Code.TEXT_TOO_LONG, "too long a text")
+        raise flaw(Code.TEXT_TOO_LONG, "too long a text")
     if any(unicodedata.category(c) in _INVISIBLE for c in value):
-        raise PydanticCustomError(
-            Code.TEXT_NOT_PRINTABLE, "control or invisible characters in a text"
-        )
+        raise flaw(Code.TEXT_NOT_PRINTABLE, "control or invisible characters in a text")
     return value
 
 
 def _name(value: str) -> str:
     if len(value) > NAME_CHARS_MAX:
-        raise PydanticCustomError(Code.TEXT_TOO_LONG, "at most 200 characters")
+        raise flaw(Code.TEXT_TOO_LONG, "at most 200 characters")
     return value
 
 
 def _moment(value: datetime) -> datetime:
     if value.tzinfo is None:
-        raise PydanticCustomError(Code.TIME_NAIVE, "a time needs its zone")
+        raise flaw(Code.TIME_NAIVE, "a time needs its zone")
     if not EARLIEST <= value < LATEST:
-        raise PydanticCustomError(Code.TIME_OUT_OF_RANGE, "a time between 1970 and 2199")
+        raise flaw(Code.TIME_OUT_OF_RANGE, "a time between 1970 and 2199")
     return value
 
 

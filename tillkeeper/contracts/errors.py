@@ -14,9 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import ClassVar
+from typing import Any, ClassVar, LiteralString
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import PydanticCustomError
 
 
 class Code(StrEnum):
@@ -181,6 +182,12 @@ _PYDANTIC_CODES = {
     "missing": Code.FIELD_MISSING,
     "json_invalid": Code.INPUT_NOT_UNDERSTOOD,
 }
+
+
+def flaw(code: Code, sentence: LiteralString) -> PydanticCustomError:
+    """What a validator raises: pydantic carries our code as the type of its error."""
+    kind: Any = code.value
+    return PydanticCustomError(kind, sentence)
 
 
 def rejected_from(error: ValidationError) -> Rejected:

@@ -9,9 +9,8 @@ import re
 from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator
-from pydantic_core import PydanticCustomError
 
-from tillkeeper.contracts.errors import Code, Rejected
+from tillkeeper.contracts.errors import Code, Rejected, flaw
 
 AMOUNT_MINOR_MAX: Final = 10**15
 """Largest amount of one request in minor units: a thousand of them still fit into 64 bits."""
@@ -29,13 +28,11 @@ _AMOUNT = re.compile(r"(?P<whole>0|[1-9][0-9]{0,17})(?:\.(?P<part>[0-9]+))?", re
 
 def _minor(value: Any) -> int:
     if type(value) is not int:
-        raise PydanticCustomError(
-            Code.AMOUNT_NOT_INTEGER, "an amount is a whole number of minor units"
-        )
+        raise flaw(Code.AMOUNT_NOT_INTEGER, "an amount is a whole number of minor units")
     if value <= 0:
-        raise PydanticCustomError(Code.AMOUNT_NOT_POSITIVE, "an amount is greater than zero")
+        raise flaw(Code.AMOUNT_NOT_POSITIVE, "an amount is greater than zero")
     if value > AMOUNT_MINOR_MAX:
-        raise PydanticCustomError(Code.AMOUNT_TOO_LARGE, "an amount is at most 10^15 minor units")
+        raise flaw(Code.AMOUNT_TOO_LARGE, "an amount is at most 10^15 minor units")
     return value
 
 
@@ -45,7 +42,7 @@ def _threshold(value: Any) -> int:
 
 def _currency(value: Any) -> str:
     if not isinstance(value, str) or value not in EXPONENTS:
-        raise PydanticCustomError(Code.CURRENCY_UNKNOWN, "not a currency that is kept here")
+        raise flaw(Code.CURRENCY_UNKNOWN, "not a currency that is kept here")
     return value
 
 

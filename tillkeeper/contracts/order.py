@@ -8,10 +8,9 @@ from enum import StrEnum
 from typing import Final, Protocol
 
 from pydantic import model_validator
-from pydantic_core import PydanticCustomError
 
 from tillkeeper.contracts.base import Identifier, Model, Moment
-from tillkeeper.contracts.errors import Code
+from tillkeeper.contracts.errors import Code, flaw
 from tillkeeper.contracts.money import AmountMinor, Currency
 
 WORKFLOW: Final = "OrderMessage"
@@ -47,16 +46,14 @@ class OrderMessage(Model):
     def _complete(self) -> OrderMessage:
         settles = self.event is OrderEvent.SETTLE
         if settles is not (self.amount_minor is None):
-            raise PydanticCustomError(
-                Code.FIELD_INVALID, "an amount belongs to every message but a settlement"
-            )
+            raise flaw(Code.FIELD_INVALID, "an amount belongs to every message but a settlement")
         returns = self.event in (OrderEvent.RELEASE, OrderEvent.REFUND)
         if returns is (self.message_id is None):
-            raise PydanticCustomError(
+            raise flaw(
                 Code.FIELD_INVALID, "a message id belongs to releases and refunds, and to them only"
             )
         if not 1 <= self.fee_version <= 32_000:
-            raise PydanticCustomError(Code.FIELD_INVALID, "a fee version is 1 to 32000")
+            raise flaw(Code.FIELD_INVALID, "a fee version is 1 to 32000")
         return self
 
 
