@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ledger.accounts import AccountRows
+from ledger.lanes import Lanes
 from tillkeeper.contracts.topup import ReceivingAccount
 from tillkeeper.rules.profiles import PrepaidProfile
 from tillkeeper.sealing import KeyRing
@@ -27,6 +28,7 @@ class House:
     ring: KeyRing = field(repr=False)
     profile: PrepaidProfile
     receiving: Receiving
+    lanes: Lanes
 
     @property
     def accounts(self) -> AccountRows:

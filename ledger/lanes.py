@@ -28,7 +28,7 @@ Observe = Callable[[int, float], None]
 
 
 class Lanes:
-    """Concurrent callers' door for order messages. Use as an async context manager."""
+    """Concurrent callers' door for order messages; leaving the context finishes what waits."""
 
     def __init__(
         self, orders: OrderBook, *, lanes: int = 2, observe: Observe | None = None
@@ -36,8 +36,6 @@ class Lanes:
         self._lanes = [_Lane(orders, observe) for _ in range(lanes)]
 
     async def __aenter__(self) -> Lanes:
-        for lane in self._lanes:
-            lane.start()
         return self
 
     async def __aexit__(
@@ -70,40 +68,32 @@ class _Lane:
         self._orders = orders
         self._observe = observe
         self.waiting: deque[_Entry] = deque()
-        self._arrived = asyncio.Event()
-        self._closing = False
+        self._closed = False
         self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        self._task = asyncio.create_task(self._run())
-
     async def stop(self) -> None:
-        """Finish what waits, then end."""
-        self._closing = True
-        self._arrived.set()
+        """Take nothing more, and finish what waits."""
+        self._closed = True
         if self._task is not None:
             await self._task
 
     async def submit(self, message: OrderMessage) -> OrderOutcome:
-        if self._closing or self._task is None or len(self.waiting) >= WAITING_MAX:
+        if self._closed or len(self.waiting) >= WAITING_MAX:
             raise Unavailable("the lane is closed or full; send it again later")
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[OrderOutcome] = loop.create_future()
         self.waiting.append((message, answer, loop.time()))
-        self._arrived.set()
+        if self._task is None:
+            self._task = asyncio.create_task(self._run())
         return await answer
 
     async def _run(self) -> None:
-        while True:
-            if not self.waiting:
-                if self._closing:
-                    return
-                self._arrived.clear()
-                await self._arrived.wait()
-                await asyncio.sleep(GATHER_S)
-                continue
+        """Lives while something waits; an idle lane has no task."""
+        await asyncio.sleep(GATHER_S)
+        while self.waiting:
             batch = [self.waiting.popleft() for _ in range(min(BATCH_MAX, len(self.waiting)))]
             await self._apply(batch)
+        self._task = None
 
     async def _apply(self, batch: Sequence[_Entry]) -> None:
         loop = asyncio.get_running_loop()

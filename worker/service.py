@@ -17,6 +17,8 @@ from temporalio.worker import Worker
 
 from activities.house import House
 from ledger.engine import make_engine
+from ledger.lanes import Lanes
+from ledger.orders import OrderBook
 from tillkeeper.contracts.errors import Rejected
 from tillkeeper.rules.profiles import PrepaidProfile, profile
 from tillkeeper.sealing import KeyRing
@@ -86,7 +88,7 @@ async def service(
     not there.
     """
     registry = CollectorRegistry()
-    BookMetrics(registry)
+    metrics = BookMetrics(registry)
     metrics_port = free_port(settings.sdk_metrics_port, what="metrics", setting="sdk_metrics_port")
     sdk_metrics = f"{LOOPBACK}:{metrics_port}"
     async with AsyncExitStack() as stack:
@@ -98,7 +100,9 @@ async def service(
         except (ValueError, RuntimeError) as error:
             raise CannotStart(f"The metrics of the Temporal SDK do not start: {error}.") from error
         client = await connect(settings, targets.temporal_address, ring, runtime=runtime)
-        house = House(engine, ring, _profile(settings), settings.receiving_account)
+        lanes = Lanes(OrderBook(engine), observe=metrics.observe)
+        metrics.watch(await stack.enter_async_context(lanes))
+        house = House(engine, ring, _profile(settings), settings.receiving_account, lanes)
         ended = await stack.enter_async_context(_working(build_worker(client, house)))
         codec = await stack.enter_async_context(
             serving(

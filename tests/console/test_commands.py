@@ -18,6 +18,8 @@ from activities.house import House
 from console.account import EXAMPLE as OPENING
 from console.app import main
 from console.receipt import EXAMPLE as RECEIPT
+from ledger.lanes import Lanes
+from ledger.orders import OrderBook
 from tests.console.support import DATA, Answer, CommandLine
 from tests.ledger.support import open_account
 from tests.stack import Database, engine_on
@@ -65,7 +67,8 @@ async def till(
         "TILLKEEPER_TEMPORAL_NAMESPACE": client.namespace,
         "TILLKEEPER_KEY_RING_FILE": str(keys),
     }
-    house = House(engine=engine, ring=ring, profile=JD_PREPAID_2023_11, receiving=receiving)
+    lanes = Lanes(OrderBook(engine))
+    house = House(engine, ring, JD_PREPAID_2023_11, receiving, lanes)
     async with build_worker(client, house, task_queue=TASK_QUEUE):
         yield Till(tmp_path, variables)
 

@@ -19,6 +19,8 @@ from temporalio.worker import Worker
 from activities.house import House
 from ledger.book import Book
 from ledger.engine import fetch, in_transaction
+from ledger.lanes import Lanes
+from ledger.orders import OrderBook
 from tillkeeper.client import Tillkeeper
 from tillkeeper.contracts.account import (
     AccountView,
@@ -163,7 +165,13 @@ def make_platform(
 ) -> Platform:
     """A platform on its own task queue; it has no worker yet."""
     queue = f"q{uuid.uuid4().hex[:10]}"
-    house = House(engine=engine, ring=ring, profile=profile, receiving=receiving)
+    house = House(
+        engine=engine,
+        ring=ring,
+        profile=profile,
+        receiving=receiving,
+        lanes=Lanes(OrderBook(engine)),
+    )
     return Platform(Tillkeeper(client, queue), client, engine, house, queue)
 
 
