@@ -5,7 +5,8 @@ Every command goes through the workflows; names, numbers and contacts are shown 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, Final, TypeVar
 
 import typer
 
@@ -24,6 +25,7 @@ from console.asking import (
 from console.connection import House
 from console.output import AsJson, answer, presentable, show
 from ledger.book import Book
+from tillkeeper.client import Tillkeeper
 from tillkeeper.contracts.account import (
     AccountView,
     AddContact,
@@ -36,7 +38,11 @@ from tillkeeper.contracts.account import (
     ReplaceContact,
     SetStanding,
 )
+from tillkeeper.contracts.base import Model
 from tillkeeper.contracts.money import format_amount
+
+Body = TypeVar("Body", bound=Model)
+Decision = Callable[[Tillkeeper, str, str, Body], Awaitable[AccountView]]
 
 app = typer.Typer(help="Prepaid accounts.", no_args_is_help=True)
 contact = typer.Typer(help="Contacts of an account, three at most.", no_args_is_help=True)
@@ -129,10 +135,7 @@ def bank(
     """Provide the bank details as they are now (JSON: bank_details of `account example`)."""
     body = read_model(ProvideBankDetails, {"details": fields_from(source), "actor": actor})
 
-    async def work(house: House) -> AccountView:
-        return await (await house.tillkeeper()).provide_bank_details(merchant, currency, body)
-
-    _show(with_house(work))
+    _decide(Tillkeeper.provide_bank_details, merchant, currency, body)
 
 
 @app.command("configure")
@@ -152,10 +155,7 @@ def configure(
         fields = read_amount(fields, "suspend_below", currency)
     body = read_model(ConfigureAlerts, fields)
 
-    async def work(house: House) -> AccountView:
-        return await (await house.tillkeeper()).configure_alerts(merchant, currency, body)
-
-    _show(with_house(work))
+    _decide(Tillkeeper.configure_alerts, merchant, currency, body)
 
 
 @contact.command("add")
@@ -169,10 +169,7 @@ def add(
     """Add a contact (JSON: {"name": …, "email": …, "mobile": …})."""
     body = read_model(AddContact, {"contact": fields_from(source), "actor": actor})
 
-    async def work(house: House) -> AccountView:
-        return await (await house.tillkeeper()).add_contact(merchant, currency, body)
-
-    _show(with_house(work))
+    _decide(Tillkeeper.add_contact, merchant, currency, body)
 
 
 @contact.command("replace")
@@ -188,10 +185,7 @@ def replace(
     fields = {"position": position - 1, "contact": fields_from(source), "actor": actor}
     body = read_model(ReplaceContact, fields)
 
-    async def work(house: House) -> AccountView:
-        return await (await house.tillkeeper()).replace_contact(merchant, currency, body)
-
-    _show(with_house(work))
+    _decide(Tillkeeper.replace_contact, merchant, currency, body)
 
 
 @app.command("standing")
@@ -207,10 +201,7 @@ def standing(
     fields = {"abnormal": abnormal, "reason": reason, "actor": actor}
     body = read_model(SetStanding, fields)
 
-    async def work(house: House) -> AccountView:
-        return await (await house.tillkeeper()).set_standing(merchant, currency, body)
-
-    _show(with_house(work))
+    _decide(Tillkeeper.set_standing, merchant, currency, body)
 
 
 @app.command("close")
@@ -224,8 +215,14 @@ def close(
     """Close an account that holds nothing and owes nothing."""
     body = read_model(CloseAccount, {"reason": reason, "actor": actor})
 
+    _decide(Tillkeeper.close_account, merchant, currency, body)
+
+
+def _decide(decision: Decision[Body], merchant: str, currency: str, body: Body) -> None:
+    """Send one command about an account, and show the account as it stands after it."""
+
     async def work(house: House) -> AccountView:
-        return await (await house.tillkeeper()).close_account(merchant, currency, body)
+        return await decision(await house.tillkeeper(), merchant, currency, body)
 
     _show(with_house(work))
 

@@ -189,18 +189,7 @@ class Tillkeeper:
         Raises Rejected(WRONG_ACCOUNT | KEY_REUSED | TIME_OUT_OF_RANGE).
         """
         workflow_id = receipt_workflow_id(report)
-        with contextlib.suppress(_Ended):  # Then its result is the answer.
-            await _answered(
-                self._client.start_workflow(
-                    receipt.WORKFLOW,
-                    report,
-                    id=workflow_id,
-                    task_queue=self._task_queue,
-                    id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-                    id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
-                    rpc_timeout=self._within,
-                )
-            )
+        await self._started(receipt.WORKFLOW, workflow_id, report)
         view = await self._recorded(workflow_id, ReceiptView)
         return _same(view, view.fingerprint, report)
 
@@ -210,18 +199,7 @@ class Tillkeeper:
         Answers the id of the workflow that keeps it; the same message again changes nothing.
         """
         workflow_id = order_workflow_id(message)
-        with contextlib.suppress(_Ended):
-            await _answered(
-                self._client.start_workflow(
-                    order.WORKFLOW,
-                    message,
-                    id=workflow_id,
-                    task_queue=self._task_queue,
-                    id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-                    id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
-                    rpc_timeout=self._within,
-                )
-            )
+        await self._started(order.WORKFLOW, workflow_id, message)
         return workflow_id
 
     async def _decide(
@@ -236,6 +214,21 @@ class Tillkeeper:
         if decision != "close":
             raise Rejected(Code.ACCOUNT_CLOSED, detail="the account is closed")
         return view
+
+    async def _started(self, workflow: str, workflow_id: str, request: Model) -> None:
+        """Start, unless it runs or has ended: then its result is the answer."""
+        with contextlib.suppress(_Ended):
+            await _answered(
+                self._client.start_workflow(
+                    workflow,
+                    request,
+                    id=workflow_id,
+                    task_queue=self._task_queue,
+                    id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                    id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
+                    rpc_timeout=self._within,
+                )
+            )
 
     async def _start_and_ask(
         self, workflow: str, workflow_id: str, request: Model, *, update: str, view: type[View]
