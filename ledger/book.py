@@ -128,14 +128,16 @@ async def _post(
     rows = await fetch(connection, _FIND_KEYS, (keys,))
     known: _Known = {row[0]: (row[1], Code(row[2]) if row[2] else None) for row in rows}
     outcomes: list[TransferOutcome] = []
-    refused: list[tuple[UUID, UUID, str]] = []
+    refused: dict[UUID, tuple[UUID, Code]] = {}
     numbered = list(zip(keys, requests, strict=True))
     for link, group in groupby(enumerate(numbered), key=lambda n: n[1][1].link or n[0]):
         members = [pair for _, pair in group]
         outcomes += await _decide(sheet, members, known, refused, linked=isinstance(link, str))
     await sheet.write()
     if refused:
-        await execute(connection, _REFUSE, tuple(zip(*refused, strict=True)))
+        prints = [print_ for print_, _ in refused.values()]
+        codes = [code.value for _, code in refused.values()]
+        await execute(connection, _REFUSE, (list(refused), prints, codes))
     return outcomes
 
 
@@ -143,7 +145,7 @@ async def _decide(
     sheet: Sheet,
     group: Sequence[tuple[UUID, TransferRequest]],
     known: _Known,
-    refused: list[tuple[UUID, UUID, str]],
+    refused: dict[UUID, tuple[UUID, Code]],
     *,
     linked: bool,
 ) -> list[TransferOutcome]:
@@ -151,56 +153,67 @@ async def _decide(
     mark = sheet.mark
     outcomes: list[TransferOutcome] = []
     for key, request in group:
-        outcomes.append(_decide_one(sheet, key, request, known))
+        outcomes.append(await _decide_one(sheet, key, request, known))
         if outcomes[-1].code is not None and linked:
             sheet.undo(mark)
-            for posted, outcome in zip(group, outcomes, strict=False):
-                if outcome == TransferOutcome(TransferResult.POSTED):
-                    del known[posted[0]]
+            outcomes = _linked_refusals(group, outcomes, known)
             break
-    failed = any(outcome.code is not None for outcome in outcomes)
-    if failed and linked:
-        culprit = len(outcomes) - 1
-        outcomes = [
-            outcomes[culprit] if i == culprit else _linked_refusal(known.get(key))
-            for i, (key, _) in enumerate(group)
-        ]
     for (key, request), outcome in zip(group, outcomes, strict=True):
-        if outcome.replayed or outcome.code is Code.KEY_REUSED:
-            continue
-        print_ = _fingerprint(request)
-        known[key] = (print_, outcome.code)
-        if outcome.code is not None:
-            refused.append((key, print_, outcome.code.value))
-        elif TEMPLATES[request.kind].credit is Bucket.AVAILABLE:
-            owner = sheet.merchant(request.merchant or "", request.currency)
-            if owner is not None:
-                await sheet.pay_dues(owner, request.amount_minor, _effect(request))
+        anew = not outcome.replayed and outcome.code not in (None, Code.KEY_REUSED)
+        if anew and outcome.code is not None and key not in refused:
+            known[key] = (_fingerprint(request), outcome.code)
+            refused[key] = (_fingerprint(request), outcome.code)
     return outcomes
 
 
-def _decide_one(
+def _linked_refusals(
+    group: Sequence[tuple[UUID, TransferRequest]], outcomes: list[TransferOutcome], known: _Known
+) -> list[TransferOutcome]:
+    """Outcomes of a group whose last outcome is a refusal; what stood before keeps its answer."""
+    undone = {
+        key
+        for (key, _), outcome in zip(group, outcomes, strict=False)
+        if outcome == TransferOutcome(TransferResult.POSTED)
+    }
+    for key in undone:
+        del known[key]
+    answers: list[TransferOutcome] = []
+    for position, (key, _) in enumerate(group):
+        if key not in undone and position < len(outcomes):
+            answers.append(outcomes[position])
+        elif key in known:
+            answers.append(_replayed(known[key][1]))
+        else:
+            answers.append(TransferOutcome(TransferResult.REFUSED, code=Code.LINKED_REFUSED))
+    return answers
+
+
+def _replayed(code: Code | None) -> TransferOutcome:
+    result = TransferResult.POSTED if code is None else TransferResult.REFUSED
+    return TransferOutcome(result, replayed=True, code=code)
+
+
+async def _decide_one(
     sheet: Sheet, key: UUID, request: TransferRequest, known: _Known
 ) -> TransferOutcome:
     if key in known:
         first, code = known[key]
         if first != _fingerprint(request):
             return TransferOutcome(TransferResult.REFUSED, code=Code.KEY_REUSED)
-        result = TransferResult.POSTED if code is None else TransferResult.REFUSED
-        return TransferOutcome(result, replayed=True, code=code)
-    owner = None
-    if request.merchant is not None:
-        owner = sheet.merchant(request.merchant, request.currency)
-        if owner is None:
-            return TransferOutcome(TransferResult.REFUSED, code=Code.ACCOUNT_NOT_OPENED)
+        return _replayed(code)
+    template = TEMPLATES[request.kind]
+    own = not (CHART[template.debit].platform and CHART[template.credit].platform)
+    owner = sheet.merchant(request.merchant or "", request.currency)
+    if own is (request.merchant is None):
+        return TransferOutcome(TransferResult.REFUSED, code=Code.FIELD_INVALID)
+    if own and owner is None:
+        return TransferOutcome(TransferResult.REFUSED, code=Code.ACCOUNT_NOT_OPENED)
+    amount, effect = request.amount_minor, _effect(request)
     try:
-        sheet.post(
-            request.kind,
-            owner,
-            currency=request.currency,
-            amount=request.amount_minor,
-            effect=_effect(request),
-        )
+        if owner is not None and template.credit is Bucket.AVAILABLE:
+            await sheet.credit(request.kind, owner, amount=amount, effect=effect)
+        else:
+            sheet.post(request.kind, owner, currency=request.currency, amount=amount, effect=effect)
     except Rejected as refusal:
         return TransferOutcome(TransferResult.REFUSED, code=refusal.codes[0])
     known[key] = (_fingerprint(request), None)
@@ -209,11 +222,6 @@ def _decide_one(
 
 def _effect(request: TransferRequest) -> Effect:
     return Effect(request.name, request.subject, request.effective_at)
-
-
-def _linked_refusal(first: tuple[UUID, Code | None] | None) -> TransferOutcome:
-    code = Code.LINKED_REFUSED if first is None or first[1] is None else first[1]
-    return TransferOutcome(TransferResult.REFUSED, replayed=first is not None, code=code)
 
 
 def _fingerprint(request: TransferRequest) -> UUID:

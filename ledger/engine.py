@@ -28,6 +28,9 @@ STATEMENT_TIMEOUT: Final = "60s"
 _AGAIN: Final = frozenset({"40001", "40P01", "55P03"})
 """Serialization failure, deadlock, lock time-out: nobody's fault, run it again."""
 
+_KEY_RACES: Final = frozenset({"transfers_key", "refusals_pkey"})
+"""Two callers without a common lock used one key: the second look finds the first one's row."""
+
 _AWAY: Final = ("08", "28", "3D", "53", "57", "58", "25006")
 """Connection, login, resources, an operator, the system, read-only: the database's state."""
 
@@ -43,7 +46,11 @@ _LOOK_UPS: Final = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_m
 _SCANS: Final = "SELECT " + ", ".join(f"set_config('{name}', 'on', true)" for name in _LOOK_UPS)
 
 
-def make_engine(url: str, *, pool_size: int = 8) -> AsyncEngine:
+Observe = Callable[[int, float], None]
+"""Told of every sheet: its number of transfers, and the seconds from its opening to its writing."""
+
+
+def make_engine(url: str, *, pool_size: int = 8, observe: Observe | None = None) -> AsyncEngine:
     """An engine whose sessions speak UTC and never wait for a lock longer than 10 s."""
     return create_async_engine(
         url,
@@ -52,6 +59,7 @@ def make_engine(url: str, *, pool_size: int = 8) -> AsyncEngine:
         pool_timeout=30,
         pool_pre_ping=False,
         hide_parameters=True,
+        execution_options={"observe": observe},
         connect_args={
             "timeout": 5,
             "server_settings": {
@@ -73,7 +81,8 @@ async def in_transaction(engine: AsyncEngine, work: Callable[[AsyncConnection], 
                 return await work(connection)
         except _DATABASE as error:
             failure = failure_of(error)
-            if isinstance(failure, BookBroken) or attempt == ATTEMPTS:
+            final = isinstance(failure, BookBroken) and not _lost_key_race(error)
+            if final or attempt == ATTEMPTS:
                 raise failure from error
             await asyncio.sleep(PAUSE_S * 2**attempt)
     raise AssertionError("unreachable")
@@ -83,6 +92,12 @@ async def fetch(connection: AsyncConnection, sql: str, parameters: tuple[Any, ..
     """All rows of one statement in the driver's own notation (``$1``), each indexable."""
     result = await connection.exec_driver_sql(sql, parameters)
     return list(result.all())
+
+
+def observer(connection: AsyncConnection) -> Observe | None:
+    """Who is told of this connection's postings."""
+    found: Observe | None = connection.sync_engine.get_execution_options().get("observe")
+    return found
 
 
 async def expect_scans(connection: AsyncConnection) -> None:
@@ -103,6 +118,15 @@ async def copy_rows(
     if not raw.is_in_transaction():
         raise BookBroken("a copy outside a transaction would stand when the rest falls")
     await raw.copy_records_to_table(table, records=rows, columns=columns)
+
+
+def _lost_key_race(error: BaseException | None) -> bool:
+    """Whether ``error`` says that another caller's key stands already."""
+    while error is not None:
+        if getattr(error, "constraint_name", None) in _KEY_RACES:
+            return True
+        error = getattr(error, "orig", None) or error.__cause__
+    return False
 
 
 def failure_of(error: Exception) -> Unavailable | BookBroken:

@@ -146,6 +146,17 @@ class HoldRows:
         row.due_seq = due_seq
         self._raised[row.account].append(row)
 
+    def unpay(self, row: HoldRow, amount: int) -> None:
+        """Take back a payment of dues that was made on this sheet."""
+        row.dues += amount
+        if row.completed:
+            row.settled -= amount
+        else:
+            row.held -= amount
+        # The queue has moved on; read anew, it begins with the oldest that is due again.
+        self._due.pop(row.account, None)
+        self._due_read.pop(row.account, None)
+
     async def oldest_due(self, account: int) -> HoldRow | None:
         """The order with the oldest unpaid dues of an account."""
         while True:

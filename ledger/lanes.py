@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Final
 from zlib import crc32
@@ -23,17 +23,13 @@ GATHER_S: Final = 0.002
 WAITING_MAX: Final = 20_000
 
 _Entry = tuple[OrderMessage, "asyncio.Future[OrderOutcome]", float]
-Observe = Callable[[int, float], None]
-"""Called per transaction with its number of messages and its seconds."""
 
 
 class Lanes:
     """Concurrent callers' door for order messages; leaving the context finishes what waits."""
 
-    def __init__(
-        self, orders: OrderBook, *, lanes: int = 2, observe: Observe | None = None
-    ) -> None:
-        self._lanes = [_Lane(orders, observe) for _ in range(lanes)]
+    def __init__(self, orders: OrderBook, *, lanes: int = 2) -> None:
+        self._lanes = [_Lane(orders) for _ in range(lanes)]
 
     async def __aenter__(self) -> Lanes:
         return self
@@ -64,9 +60,8 @@ class Lanes:
 
 
 class _Lane:
-    def __init__(self, orders: OrderBook, observe: Observe | None) -> None:
+    def __init__(self, orders: OrderBook) -> None:
         self._orders = orders
-        self._observe = observe
         self.waiting: deque[_Entry] = deque()
         self._closed = False
         self._task: asyncio.Task[None] | None = None
@@ -75,7 +70,8 @@ class _Lane:
         """Take nothing more, and finish what waits."""
         self._closed = True
         if self._task is not None:
-            await self._task
+            # Shielded: a caller that gives up waiting must not take the others' answers with it.
+            await asyncio.shield(self._task)
 
     async def submit(self, message: OrderMessage) -> OrderOutcome:
         if self._closed or len(self.waiting) >= WAITING_MAX:
@@ -89,22 +85,25 @@ class _Lane:
 
     async def _run(self) -> None:
         """Lives while something waits; an idle lane has no task."""
-        await asyncio.sleep(GATHER_S)
-        while self.waiting:
-            batch = [self.waiting.popleft() for _ in range(min(BATCH_MAX, len(self.waiting)))]
-            await self._apply(batch)
-        self._task = None
+        try:
+            await asyncio.sleep(GATHER_S)
+            while self.waiting:
+                batch = [self.waiting.popleft() for _ in range(min(BATCH_MAX, len(self.waiting)))]
+                await self._apply(batch)
+        finally:
+            self._task = None
+            _give_up(self.waiting)
+            self.waiting.clear()
 
     async def _apply(self, batch: Sequence[_Entry]) -> None:
-        loop = asyncio.get_running_loop()
-        started = loop.time()
         try:
             outcomes = await self._orders.apply([message for message, _, _ in batch])
         except Exception as error:
             await self._fail(batch, error)
             return
-        if self._observe is not None:
-            self._observe(len(batch), loop.time() - started)
+        except BaseException:
+            _give_up(batch)
+            raise
         for (_, answer, _), outcome in zip(batch, outcomes, strict=True):
             if not answer.done():
                 answer.set_result(outcome)
@@ -117,3 +116,10 @@ class _Lane:
             return
         for entry in batch:
             await self._apply([entry])
+
+
+def _give_up(entries: Iterable[_Entry]) -> None:
+    """Answer what nobody applies any more: whether it was, sending it again will tell."""
+    for _, answer, _ in entries:
+        if not answer.done():
+            answer.set_exception(Unavailable("the lane has ended; send it again"))

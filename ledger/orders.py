@@ -19,10 +19,14 @@ from ledger.sheet import Effect, MerchantAccount, Sheet
 from tillkeeper.contracts.account import AccountState
 from tillkeeper.contracts.book import TransferKind
 from tillkeeper.contracts.errors import Code, Rejected
+from tillkeeper.contracts.money import AMOUNT_MINOR_MAX
 from tillkeeper.contracts.order import OrderEvent, OrderMessage, OrderOutcome, OrderResult
 from tillkeeper.rules.orders import complete, give_back, place
 
 BATCH_MAX: Final = 500
+
+DUES_MAX: Final = AMOUNT_MINOR_MAX
+"""A merchant's dues in minor units: further holds are refused before any sum could overflow."""
 
 _TAKES_HOLDS: Final = (AccountState.ACTIVE, AccountState.ABNORMAL)
 _APPLIED: Final = OrderOutcome(OrderResult.APPLIED)
@@ -105,13 +109,16 @@ async def _hold(
     order.placed_at = message.at
     order.fee_version = message.fee_version
     sheet.holds.touch(order)
+    available = sheet.balance(account.available)
     refusal = _not_billed(account, message)
+    if refusal is None and fee > available and sheet.balance(account.dues) + fee > DUES_MAX:
+        refusal = Code.AMOUNT_TOO_LARGE
     if refusal is not None:
         order.refused = refusal.value
         _refuse_parked(sheet, order, refusal)
         return _refused(refusal)
     completed_at, order.completed_at = order.completed_at, None
-    for kind, amount in place(order, fee, sheet.balance(account.available)):
+    for kind, amount in place(order, fee, available):
         _post(sheet, account, kind, amount, _effect(account, order, "hold", message.at))
     outcome = _APPLIED
     if order.dues:
@@ -206,7 +213,8 @@ async def _apply_return(
 
 def _effect(account: MerchantAccount, order: HoldRow, part: str, at: datetime) -> Effect:
     subject = f"order/{order.order_id}"
-    return Effect(f"order/{account.merchant}/{order.order_id}/{part}", subject, at)
+    name = f"order/{account.merchant}/{account.currency}/{order.order_id}/{part}"
+    return Effect(name, subject, at)
 
 
 def _post(

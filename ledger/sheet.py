@@ -12,13 +12,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from operator import attrgetter
+from time import perf_counter
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ledger.chart import find_accounts, platform_account
-from ledger.engine import copy_rows, execute, fetch
-from ledger.holds import HoldRows
+from ledger.engine import copy_rows, execute, fetch, observer
+from ledger.holds import HoldRow, HoldRows
 from ledger.keys import effect_key, fingerprint
 from tillkeeper.contracts.account import AccountState
 from tillkeeper.contracts.book import Bucket, TransferKind
@@ -26,6 +27,9 @@ from tillkeeper.contracts.errors import BookBroken, Code, Rejected
 from tillkeeper.rules.guard import Thresholds, crossings
 from tillkeeper.rules.orders import pay_dues
 from tillkeeper.rules.postings import CHART, TEMPLATES
+
+BALANCE_MAX: Final = 2**62
+"""No balance may grow beyond this many minor units: a refusal, before 64 bits overflow."""
 
 _LOCK: Final = """
 SELECT id, balance, seq, side = 'C', floored FROM accounts
@@ -55,6 +59,14 @@ INSERT INTO outbox (topic, account, threshold, available, effective_at)
 SELECT 'guard', * FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::timestamptz[])"""
 
 
+class Mark(NamedTuple):
+    """How much stood on a sheet: transfers, crossings, payments of dues."""
+
+    lines: int
+    crossed: int
+    paid: int
+
+
 class Effect(NamedTuple):
     """What a transfer is called for ever (``name``), what it belongs to, and its stated time."""
 
@@ -76,9 +88,12 @@ class BucketRow:
         self.floored: bool = row[4]
         self.changed = False
 
-    def falls_short_of(self, amount: int) -> bool:
-        """Whether taking ``amount`` minor units would break the account's floor."""
-        return self.floored and self.balance < amount
+    def check(self, amount: int, *, shrinks: bool) -> None:
+        """Refuse a move of ``amount`` minor units below the floor, or beyond what 64 bits hold."""
+        if shrinks and self.floored and self.balance < amount:
+            raise Rejected(Code.INSUFFICIENT_FUNDS, detail="an account is short")
+        if abs(self.balance) + amount > BALANCE_MAX:
+            raise Rejected(Code.AMOUNT_TOO_LARGE, detail="more than an account can hold")
 
 
 @dataclass(slots=True)
@@ -117,7 +132,6 @@ class _Move:
     credit: Bucket
     debit_late: bool
     credit_late: bool
-    touches_available: bool
 
 
 _MOVES: Final = {
@@ -127,7 +141,6 @@ _MOVES: Final = {
         template.credit,
         CHART[template.debit].shards > 1,
         CHART[template.credit].shards > 1,
-        Bucket.AVAILABLE in (template.debit, template.credit),
     )
     for kind, template in TEMPLATES.items()
 }
@@ -143,11 +156,13 @@ class Sheet:
 
     def __init__(self, connection: AsyncConnection) -> None:
         self.connection = connection
+        self._opened = 0.0
         self._merchants: dict[tuple[str, str], MerchantAccount] = {}
         self._accounts: dict[int, BucketRow] = {}
         self._platform: dict[tuple[Bucket, str], int] = {}
         self._lines: list[list[Any]] = []
         self._crossed: list[tuple[int, str, int, datetime]] = []
+        self._paid: list[tuple[HoldRow, int]] = []
         self.holds = HoldRows(connection)
 
     @classmethod
@@ -160,6 +175,7 @@ class Sheet:
     ) -> Sheet:
         """Lock the ``merchants``' accounts (id, currency), then the unsharded ``platform`` ones."""
         sheet = cls(connection)
+        sheet._opened = perf_counter()
         ids = await find_accounts(connection, set(merchants))
         for bucket, currency in platform:
             account = await platform_account(connection, bucket, currency)
@@ -209,8 +225,22 @@ class Sheet:
     ) -> None:
         """Move ``amount`` minor units by the template of ``kind``.
 
-        Raises Rejected(INSUFFICIENT_FUNDS).
+        Raises Rejected(INSUFFICIENT_FUNDS | AMOUNT_TOO_LARGE).
         """
+        before = self._accounts[owner.available].balance if owner is not None else 0
+        self._move(kind, owner, currency=currency, amount=amount, effect=effect)
+        if owner is not None:
+            self._note_crossings(owner, before, effect.at)
+
+    def _move(
+        self,
+        kind: TransferKind,
+        owner: MerchantAccount | None,
+        *,
+        currency: str,
+        amount: int,
+        effect: Effect,
+    ) -> None:
         move = _MOVES[kind]
         debit_id = self._account_id(move.debit, owner, currency)
         credit_id = self._account_id(move.credit, owner, currency)
@@ -218,8 +248,8 @@ class Sheet:
         credit = None if move.credit_late else self._accounts[credit_id]
         # A debit shrinks what grows by credit, a credit what grows by debit.
         for row, shrinks in ((debit, True), (credit, False)):
-            if row is not None and row.by_credit is shrinks and row.falls_short_of(amount):
-                raise Rejected(Code.INSUFFICIENT_FUNDS, detail="an account is short")
+            if row is not None:
+                row.check(amount, shrinks=row.by_credit is shrinks)
         name, subject, at = effect
         body = f"{move.kind}|{amount}|{currency}|{owner.merchant if owner else ''}|{subject}"
         line = [
@@ -231,9 +261,10 @@ class Sheet:
         if credit is not None:
             line[9], line[10] = self._apply(credit, amount if credit.by_credit else -amount)
         self._lines.append(line)
-        if move.touches_available and owner is not None and owner.thresholds is not None:
-            after = self._accounts[owner.available].balance
-            before = after + amount if move.debit is Bucket.AVAILABLE else after - amount
+
+    def _note_crossings(self, owner: MerchantAccount, before: int, at: datetime) -> None:
+        after = self._accounts[owner.available].balance
+        if after != before and owner.thresholds is not None:
             for threshold in crossings(before, after, owner.thresholds):
                 self._crossed.append((owner.id, threshold.value, after, at))
 
@@ -256,41 +287,50 @@ class Sheet:
         return account.seq, account.balance
 
     @property
-    def mark(self) -> tuple[int, int]:
+    def mark(self) -> Mark:
         """A point to go back to with ``undo``."""
-        return len(self._lines), len(self._crossed)
+        return Mark(len(self._lines), len(self._crossed), len(self._paid))
 
-    def undo(self, mark: tuple[int, int]) -> None:
+    def undo(self, mark: Mark) -> None:
         """Take back what was posted since ``mark``, for requests that stand or fall together."""
-        while len(self._lines) > mark[0]:
+        while len(self._lines) > mark.lines:
             line = self._lines.pop()
             for account_id, seq, is_credit in ((line[5], line[6], False), (line[8], line[9], True)):
                 if seq:
                     account = self._accounts[account_id]
                     account.seq -= 1
                     account.balance -= line[3] if account.by_credit is is_credit else -line[3]
-        del self._crossed[mark[1] :]
+        del self._crossed[mark.crossed :]
+        while len(self._paid) > mark.paid:
+            self.holds.unpay(*self._paid.pop())
 
     async def credit(
         self, kind: TransferKind, owner: MerchantAccount, *, amount: int, effect: Effect
     ) -> None:
-        """Increase available by ``amount`` minor units; the increase pays dues first (P-46)."""
-        self.post(kind, owner, currency=owner.currency, amount=amount, effect=effect)
-        await self.pay_dues(owner, amount, effect)
+        """Increase available by ``amount`` minor units; the increase pays dues first (P-46).
 
-    async def pay_dues(self, owner: MerchantAccount, increase: int, cause: Effect) -> None:
-        """Let an ``increase`` of available, minor units, pay dues, oldest first (P-46)."""
+        Oldest dues first, partly where it is not enough (Q-09, T10, T11). A guard threshold is
+        crossed by what is left after that, if at all.
+        """
+        before = self.balance(owner.available)
+        self._move(kind, owner, currency=owner.currency, amount=amount, effect=effect)
+        increase = amount
         while increase and self.balance(owner.dues):
             order = await self.holds.oldest_due(owner.id)
             if order is None:
                 raise BookBroken(f"dues of account {owner.id} belong to no order")
             paid = min(increase, order.dues)
             increase -= paid
-            for step, (kind, part) in enumerate(pay_dues(order, paid)):
-                name = f"{cause.name}/dues/{order.order_id}/{step}"
-                effect = Effect(name, f"order/{order.order_id}", cause.at)
-                self.post(kind, owner, currency=owner.currency, amount=part, effect=effect)
-            self.holds.touch(order)
+            self._pay(owner, order, paid, effect)
+        self._note_crossings(owner, before, effect.at)
+
+    def _pay(self, owner: MerchantAccount, order: HoldRow, paid: int, cause: Effect) -> None:
+        self._paid.append((order, paid))
+        for step, (kind, part) in enumerate(pay_dues(order, paid)):
+            name = f"{cause.name}/dues/{order.order_id}/{step}"
+            effect = Effect(name, f"order/{order.order_id}", cause.at)
+            self._move(kind, owner, currency=owner.currency, amount=part, effect=effect)
+        self.holds.touch(order)
 
     async def write(self) -> None:
         """Write everything decided: one insert and one update per table, and the crossings."""
@@ -308,6 +348,9 @@ class Sheet:
         if self._crossed:
             crossed = tuple(zip(*self._crossed, strict=True))
             await execute(self.connection, _INSERT_OUTBOX, crossed)
+        observe = observer(self.connection)
+        if observe is not None:
+            observe(len(self._lines), perf_counter() - self._opened)
 
     async def _take_late_legs(self) -> None:
         late = {
@@ -322,7 +365,9 @@ class Sheet:
         for line in self._lines:
             if not line[6]:
                 account = self._accounts[line[5]]
+                account.check(line[3], shrinks=False)
                 line[6], line[7] = self._apply(account, -line[3] if account.by_credit else line[3])
             if not line[9]:
                 account = self._accounts[line[8]]
+                account.check(line[3], shrinks=False)
                 line[9], line[10] = self._apply(account, line[3] if account.by_credit else -line[3])

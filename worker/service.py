@@ -92,7 +92,9 @@ async def service(
     metrics_port = free_port(settings.sdk_metrics_port, what="metrics", setting="sdk_metrics_port")
     sdk_metrics = f"{LOOPBACK}:{metrics_port}"
     async with AsyncExitStack() as stack:
-        engine = make_engine(targets.database_url, pool_size=settings.database_pool)
+        engine = make_engine(
+            targets.database_url, pool_size=settings.database_pool, observe=metrics.observe
+        )
         stack.push_async_callback(engine.dispose)
         await _answers(engine)
         try:
@@ -100,7 +102,7 @@ async def service(
         except (ValueError, RuntimeError) as error:
             raise CannotStart(f"The metrics of the Temporal SDK do not start: {error}.") from error
         client = await connect(settings, targets.temporal_address, ring, runtime=runtime)
-        lanes = Lanes(OrderBook(engine), observe=metrics.observe)
+        lanes = Lanes(OrderBook(engine))
         metrics.watch(await stack.enter_async_context(lanes))
         house = House(engine, ring, _profile(settings), settings.receiving_account, lanes)
         ended = await stack.enter_async_context(_working(build_worker(client, house)))

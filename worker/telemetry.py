@@ -102,25 +102,27 @@ class Waiting(Protocol):
 
 
 class BookMetrics:
-    """What the book's lanes report; no label ever names a merchant.
+    """What this process's book and lanes report; no label ever names a merchant.
 
-    `observe` fits `ledger.lanes.Observe`; the pollers and free slots of the worker are in the
+    `observe` fits `ledger.engine.Observe`; the pollers and free slots of the worker are in the
     Temporal SDK's own metrics (`temporal_num_pollers`, `temporal_worker_task_slots_available`).
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._messages = Counter(
-            "tillkeeper_postings", "Messages brought to the book.", registry=registry
+            "tillkeeper_transfers",
+            "Transfers written to the book by this process.",
+            registry=registry,
         )
         self._size = Histogram(
             "tillkeeper_posting_batch_size",
-            "Messages in one posting transaction.",
+            "Transfers in one posting transaction.",
             buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500),
             registry=registry,
         )
         self._seconds = Histogram(
             "tillkeeper_posting_seconds",
-            "Seconds of one posting transaction.",
+            "Seconds from taking the locks to writing, before the commit.",
             buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
             registry=registry,
         )
@@ -134,7 +136,7 @@ class BookMetrics:
         )
 
     def observe(self, size: int, seconds: float) -> None:
-        """Count one posting transaction of `size` messages that took `seconds`."""
+        """Count one posting transaction of `size` transfers that took `seconds`."""
         self._messages.inc(size)
         self._size.observe(size)
         self._seconds.observe(seconds)

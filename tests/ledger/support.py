@@ -75,7 +75,7 @@ def topup_requests(
     """The two linked requests of a top-up."""
     return [
         TransferRequest(
-            name=f"test/{merchant}/{kind}/{number}",
+            name=f"test/{merchant}/{currency}/{kind}/{number}",
             kind=kind,
             currency=currency,
             amount_minor=amount,

@@ -12,10 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from ledger.book import Book
 from ledger.engine import execute, fetch, in_transaction, make_engine
-from tests.ledger.support import DAY, figures, open_account, top_up, topup_requests
+from ledger.orders import OrderBook
+from tests.ledger.support import DAY, figures, hold, open_account, top_up, topup_requests
 from tests.stack import Database
 from tillkeeper.contracts.book import TransferKind, TransferRequest, TransferResult
 from tillkeeper.contracts.errors import BookBroken, Code, Rejected, Unavailable
+from tillkeeper.contracts.money import AMOUNT_MINOR_MAX
 
 
 def _withdrawal(number: int, amount: int, *, link: str | None = None) -> TransferRequest:
@@ -97,6 +99,76 @@ class TestPost:
         first = await Book(engine).post(pair)
         again = await Book(engine).post(pair)
         assert [o.code for o in first] == [o.code for o in again]
+
+    async def test_key_twice_in_a_group_that_fails_is_refused_once(
+        self, engine: AsyncEngine
+    ) -> None:
+        await open_account(engine, "M1", fund=1_000)
+        group = [_withdrawal(1, 500, link="g"), _withdrawal(1, 500, link="g")]
+        outcomes = await Book(engine).post([*group, _withdrawal(2, 600, link="g")])
+        assert [o.code for o in outcomes] == [
+            Code.LINKED_REFUSED, Code.LINKED_REFUSED, Code.INSUFFICIENT_FUNDS,
+        ]  # fmt: skip
+        assert await _balances(engine) == (1_000, 0, 0)
+
+    async def test_posted_member_keeps_its_answer_in_a_failing_group(
+        self, engine: AsyncEngine
+    ) -> None:
+        """C-02: asked alone or in company, the same key is answered alike."""
+        await open_account(engine, "M1", fund=1_000)
+        await Book(engine).post([_withdrawal(1, 500)])
+        posted, refused = await Book(engine).post(
+            [_withdrawal(1, 500, link="g"), _withdrawal(2, 600, link="g")]
+        )
+        assert (posted.result, posted.replayed) == (TransferResult.POSTED, True)
+        assert refused.code is Code.INSUFFICIENT_FUNDS
+
+    async def test_money_in_pays_dues_before_its_group_may_spend_it(
+        self, engine: AsyncEngine
+    ) -> None:
+        """P-45, P-46: top-up and withdrawal linked, with dues between them."""
+        await open_account(engine, "M1", fund=100)
+        await OrderBook(engine).apply([hold("M1", "O1", 400)])
+        spend = _withdrawal(1, 800, link="g")
+        group = [r.model_copy(update={"link": "g"}) for r in topup_requests("M1", 1_000, 2)]
+        outcomes = await Book(engine).post([*group, spend, _withdrawal(2, 50)])
+        assert [o.code for o in outcomes] == [
+            Code.LINKED_REFUSED, Code.LINKED_REFUSED, Code.INSUFFICIENT_FUNDS, None,
+        ]  # fmt: skip
+        assert await _balances(engine) == (50, 0, 400)
+        await top_up(engine, "M1", 1_000, number=3)
+        assert await _balances(engine) == (650, 400, 0)
+
+    async def test_same_key_without_a_common_lock_is_answered_not_broken(
+        self, engine: AsyncEngine
+    ) -> None:
+        """Eight callers at once, refused for want of an account: nobody holds a lock."""
+        for number in range(10):
+            outcomes = await asyncio.gather(
+                *(Book(engine).post([_withdrawal(number, 1)]) for _ in range(8))
+            )
+            assert {o.code for [o] in outcomes} == {Code.ACCOUNT_NOT_OPENED}
+
+    async def test_merchant_where_none_belongs_is_refused(self, engine: AsyncEngine) -> None:
+        await open_account(engine, "M1")
+        receipt, topup = topup_requests("M1", 100)
+        outcomes = await Book(engine).post(
+            [
+                receipt.model_copy(update={"merchant": "M1", "link": None}),
+                topup.model_copy(update={"merchant": None, "link": None}),
+            ]
+        )
+        assert [o.code for o in outcomes] == [Code.FIELD_INVALID] * 2
+
+    async def test_more_than_an_account_can_hold_is_refused(self, engine: AsyncEngine) -> None:
+        await open_account(engine, "M1", fund=AMOUNT_MINOR_MAX)
+        owner = (
+            "UPDATE accounts SET balance = 1::bigint << 62 WHERE bucket IN ('bank', 'available')"
+        )
+        await in_transaction(engine, lambda c: execute(c, owner, ()))
+        request = topup_requests("M1", 1, 2)[0].model_copy(update={"link": None})
+        [outcome] = await Book(engine).post([request])
+        assert outcome.code is Code.AMOUNT_TOO_LARGE
 
     async def test_hundred_spends_on_an_account_worth_fewer_stop_at_the_floor(
         self, engine: AsyncEngine

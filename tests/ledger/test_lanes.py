@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ledger.book import Book
+from ledger.engine import make_engine
 from ledger.lanes import Lanes
 from ledger.orders import OrderBook
 from tests.ledger.support import figures, hold, open_account
@@ -17,18 +18,20 @@ from tillkeeper.contracts.order import OrderResult
 
 class TestSubmit:
     async def test_hundred_concurrent_holds_give_27_held_and_73_dues(
-        self, engine: AsyncEngine
+        self, engine: AsyncEngine, database_url: str
     ) -> None:
         """C-04, coalesced."""
         await open_account(engine, "M1", fund=100_000)
         sizes: list[int] = []
-        async with Lanes(OrderBook(engine), observe=lambda n, _: sizes.append(n)) as lanes:
+        observed = make_engine(database_url, observe=lambda size, _: sizes.append(size))
+        async with Lanes(OrderBook(observed)) as lanes:
             outcomes = await asyncio.gather(
                 *(lanes.submit(hold("M1", f"O{n}", 3_600)) for n in range(100))
             )
         results = [outcome.result for outcome in outcomes]
         assert (results.count(OrderResult.APPLIED), results.count(OrderResult.DUES)) == (27, 73)
         assert figures(await Book(engine).balances("M1", "CNY")) == (2_800, 97_200, 262_800)
+        await observed.dispose()
         assert sum(sizes) == 100
         assert len(sizes) < 20
 
@@ -62,3 +65,30 @@ class TestSubmit:
             )
         assert refused.code is Code.ACCOUNT_NOT_OPENED
         assert applied.result is OrderResult.APPLIED
+
+    async def test_giving_up_on_the_end_leaves_the_answers(self, engine: AsyncEngine) -> None:
+        await open_account(engine, "M1", fund=100_000)
+        lanes = Lanes(OrderBook(engine), lanes=1)
+        waiting = [asyncio.create_task(lanes.submit(hold("M1", f"O{n}", 100))) for n in range(9)]
+        await asyncio.sleep(0)
+        ending = asyncio.create_task(lanes.__aexit__(None, None, None))
+        await asyncio.sleep(0)
+        ending.cancel()
+        assert {(await task).result for task in waiting} == {OrderResult.APPLIED}
+
+    async def test_an_observer_that_fails_stops_nobody_later(self, database_url: str) -> None:
+        calls = 0
+
+        def observe(_size: int, _seconds: float) -> None:
+            nonlocal calls
+            calls += 1
+            if calls == 2:
+                raise ZeroDivisionError
+
+        engine = make_engine(database_url, observe=observe)
+        await open_account(engine, "M1", fund=100_000)
+        async with Lanes(OrderBook(engine), lanes=1) as lanes:
+            with pytest.raises(ZeroDivisionError):
+                await lanes.submit(hold("M1", "O1", 100))
+            assert (await lanes.submit(hold("M1", "O9", 100))).result is OrderResult.APPLIED
+        await engine.dispose()

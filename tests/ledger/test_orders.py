@@ -23,6 +23,7 @@ from tests.ledger.support import (
 )
 from tillkeeper.contracts.account import AccountState
 from tillkeeper.contracts.errors import Code, Rejected
+from tillkeeper.contracts.money import AMOUNT_MINOR_MAX
 from tillkeeper.contracts.order import OrderMessage, OrderOutcome, OrderResult
 
 
@@ -163,6 +164,24 @@ class TestHold:
         refused, applied = await till.orders.apply([hold("M9", "O1", 100), hold("M1", "O1", 100)])
         assert refused.code is Code.ACCOUNT_NOT_OPENED
         assert applied.result is OrderResult.APPLIED
+
+    async def test_same_order_id_in_two_currencies_is_two_orders(self, till: Till) -> None:
+        """One account per merchant and currency: same merchant, order and moment."""
+        await open_account(till.engine, "M1", fund=10_000)
+        await open_account(till.engine, "M1", "USD", fund=10_000)
+        dollars = hold("M1", "O1", 500).model_copy(update={"currency": "USD"})
+        outcomes = await till.orders.apply([hold("M1", "O1", 3_600), dollars])
+        assert {o.result for o in outcomes} == {OrderResult.APPLIED}
+        assert await till.figures() == (6_400, 3_600, 0)
+        assert figures(await till.book.balances("M1", "USD")) == (9_500, 500, 0)
+
+    async def test_dues_are_capped_before_they_overflow(self, till: Till) -> None:
+        await open_account(till.engine, "M1")
+        outcomes = await till.send(
+            hold("M1", "O1", AMOUNT_MINOR_MAX), hold("M1", "O2", 1), settle("M1", "O2")
+        )
+        assert [o.code for o in outcomes] == [None] + [Code.AMOUNT_TOO_LARGE] * 2
+        assert await till.figures() == (0, 0, AMOUNT_MINOR_MAX)
 
     async def test_more_than_500_messages_are_refused(self, till: Till) -> None:
         with pytest.raises(Rejected) as refusal:
@@ -318,6 +337,14 @@ class TestGuardOutbox:
             " ORDER BY o.id"
         )
         assert rows == [("M2", "warning", 98_400), ("M2", "suspend_below", 98_400)]
+
+    async def test_money_that_dues_take_crosses_nothing(self, till: Till) -> None:
+        """P-46, P-55: 3,000.00 arrive on dues of 2,900.00: available goes from 0.00 to 100.00."""
+        await open_account(till.engine, "M1")
+        await till.send(hold("M1", "O1", 290_000))
+        await top_up(till.engine, "M1", 300_000, number=2)
+        assert await till.figures() == (10_000, 290_000, 0)
+        assert await till.rows("SELECT threshold FROM outbox") == []
 
     async def test_rising_above_resume_writes_a_row(self, till: Till) -> None:
         """P-55: 1,000.00 → still suspended; 1,000.01 → resumed."""

@@ -13,6 +13,7 @@ from temporalio.common import SearchAttributeKey
 from tests.ledger.support import DAY, figures, open_account
 from tests.stack import Database
 from tests.workflows.support import Platform
+from tillkeeper.contracts.errors import Code
 from tillkeeper.contracts.order import OrderEvent, OrderMessage, OrderOutcome, OrderResult
 
 _NEEDS_PERSON = SearchAttributeKey.for_bool("NeedsPerson")
@@ -57,3 +58,21 @@ class TestHandOver:
         assert figures(await platform.balances()) == (6_400, 3_600, 0)
         ended = await handle.describe()
         assert ended.typed_search_attributes[_NEEDS_PERSON] is False
+
+    async def test_messages_that_contradict_are_all_kept_and_answered(
+        self, platform: Platform
+    ) -> None:
+        """C-02, P-43: another body under the same id is another workflow; the book decides."""
+        await open_account(platform.engine, platform.merchant, fund=10_000)
+        first = OrderMessage(
+            event=OrderEvent.HOLD, merchant=platform.merchant, currency="CNY", order="O1",
+            at=DAY, amount_minor=3_600,
+        )  # fmt: skip
+        other = first.model_copy(update={"amount_minor": 3_601})
+        dollars = first.model_copy(update={"currency": "USD"})
+        outcomes = []
+        for message in (first, other, dollars):
+            workflow_id = await platform.till.hand_over(message)
+            handle = platform.client.get_workflow_handle(workflow_id, result_type=OrderOutcome)
+            outcomes.append((await handle.result()).code)
+        assert outcomes == [None, Code.KEY_REUSED, Code.ACCOUNT_NOT_OPENED]

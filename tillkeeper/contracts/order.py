@@ -11,6 +11,7 @@ from pydantic import model_validator
 
 from tillkeeper.contracts.base import Identifier, Model, Moment
 from tillkeeper.contracts.errors import Code, flaw
+from tillkeeper.contracts.fingerprint import fingerprint
 from tillkeeper.contracts.money import AmountMinor, Currency
 
 WORKFLOW: Final = "OrderMessage"
@@ -109,14 +110,14 @@ class HoldView(Model):
     completed_at: datetime | None
 
 
-def order_message_name(message: OrderMessage) -> str:
-    """What tells an order's messages apart: a return by its id, the others by their event."""
-    return message.message_id or f"{message.event}-{message.fee_version}"
-
-
 def order_workflow_id(message: OrderMessage) -> str:
-    """The message's own business key; only messages that the book could not take have one."""
-    return f"order/{message.merchant}/{message.order}/{order_message_name(message)}"
+    """The message's own id, with a digest of its body: another body is another workflow.
+
+    Only messages that the book could not take have one; the book answers contradictions.
+    """
+    order = f"order/{message.merchant}/{message.currency}/{message.order}"
+    told_by = message.message_id or message.fee_version
+    return f"{order}/{message.event}/{told_by}/{fingerprint(message)[:8]}"
 
 
 class OrderDoor(Protocol):
