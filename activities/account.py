@@ -14,7 +14,8 @@ from temporalio import activity
 from activities.failures import one_transaction
 from activities.house import House
 from ledger.accounts import PrepaidAccount, account_view, holdings
-from ledger.audit import Act
+from ledger.audit import SYSTEM, Act
+from ledger.topups import expire_overdue
 from tillkeeper.contracts.account import (
     AccountCommand,
     AccountDoor,
@@ -201,6 +202,8 @@ class AccountActivities(AccountDoor):
         account = await self._locked(connection, command)
         if account.state is AccountState.CLOSED:
             return account_view(account)
+        overdue = Act("expire_topup", SYSTEM, command.at, self._house.profile.name)
+        await expire_overdue(connection, account.id, overdue)
         _refuse_if(closing_refusals(await holdings(connection, account)))
         act = self._act("close_account", command, command.body.reason)
         return await self._changed(

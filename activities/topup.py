@@ -15,6 +15,7 @@ from ledger.topups import (
     TopUpRow,
     decide_topup,
     equal_request_open,
+    expire_overdue,
     insert_topup,
     read_topup,
     topup_view,
@@ -79,6 +80,9 @@ class TopUpActivities(TopUpDoor):
     ) -> None:
         request = command.body
         account = await self._rows.locked(connection, request.merchant, request.currency)
+        if account is not None:
+            act = Act("expire_topup", SYSTEM, command.at, self._profile.name)
+            await expire_overdue(connection, account.id, act)
         equal_open = account is not None and await equal_request_open(
             connection, account.id, request.amount_minor
         )

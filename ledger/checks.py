@@ -357,6 +357,8 @@ SELECT (SELECT count(*) FROM hold_returns WHERE result = 'parked'),
                            AND a.holder = 'merchant/' || p.merchant)),
        (SELECT count(*) FROM transfers WHERE (kind = 'topup' AND subject NOT LIKE 'topup/%')
             OR (kind = 'receipt' AND subject NOT LIKE 'receipt/%')),
+       (SELECT count(*) FROM topup_requests
+         WHERE state = 'WAITING_REMITTANCE' AND expires_at < now() - interval '1 hour'),
        (SELECT count(*) FROM (
            SELECT recorded_at < lag(recorded_at) OVER (PARTITION BY account ORDER BY seq) AS back
              FROM entries) e WHERE back)"""

@@ -1,19 +1,21 @@
 """Statements as files: complete or not there at all (P-79).
 
-A file is written under a temporary name in the target's directory, flushed to the disk and only
-then given its name. One that exists already is refused unless overwriting was asked for. It reads
+A file is written in a temporary directory beside the target, flushed to the disk and only then
+given its name. One that exists already is refused unless overwriting was asked for. It reads
 the book with the reading role and never changes it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import BinaryIO, Final
-from uuid import uuid4
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -25,13 +27,22 @@ from tillkeeper.contracts.errors import Code, Rejected, Unavailable
 _PIECE: Final = 1 << 20
 """Bytes gathered before a thread writes them."""
 
+_CALLERS: Final = frozenset(
+    {
+        errno.EACCES, errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT,
+        errno.ENOTDIR, errno.EPERM, errno.EROFS,
+    }
+)  # fmt: skip
+"""What the name of a file is to blame for."""
+
 
 async def export_csv(
     engine: AsyncEngine, wanted: StatementWanted, target: Path, *, overwrite: bool = False
 ) -> StatementFigures:
     """Write the statement as CSV (UTF-8, times of ``wanted.zone``) to ``target``.
 
-    Raises Rejected(FILE_EXISTS and as ``open_statement`` does), Unavailable, BookBroken.
+    Raises Rejected(FILE_EXISTS | FILE_UNWRITABLE and as ``open_statement`` does), Unavailable,
+    BookBroken.
     """
     async with snapshot(engine) as connection:
         statement = await open_statement(connection, wanted)
@@ -67,8 +78,10 @@ async def export_xlsx(
                 async with aclosing(statement.pages()) as pages:
                     async for page in pages:
                         await asyncio.to_thread(book.write, page)
-            finally:
                 await asyncio.to_thread(book.close)
+            except BaseException:
+                book.abandon()
+                raise
     return statement.figures
 
 
@@ -97,17 +110,31 @@ class _Writer:
 
 @asynccontextmanager
 async def _published(target: Path, *, overwrite: bool) -> AsyncIterator[Path]:
-    """A temporary path beside ``target`` that becomes ``target`` when the block succeeds."""
-    _refuse_existing(target, overwrite=overwrite)
-    path = target.with_name(f".{target.name}.{uuid4().hex}.part")
+    """A temporary path that becomes ``target`` when the block succeeds; gone when it does not.
+
+    Raises Rejected(FILE_EXISTS | FILE_UNWRITABLE), Unavailable when the system is short of room.
+    """
+    room: Path | None = None
     try:
+        _refuse_existing(target, overwrite=overwrite)
+        room = Path(mkdtemp(prefix=".", suffix=".part", dir=target.parent))
+        path = room / f"statement{target.suffix}"
         yield path
         await asyncio.to_thread(_publish, path, target, overwrite=overwrite)
     except OSError as error:
-        why = os.strerror(error.errno) if error.errno else type(error).__name__
-        raise Unavailable(f"the statement's file cannot be written: {why}") from error
+        raise _failure(error) from error
     finally:
-        path.unlink(missing_ok=True)
+        if room is not None:
+            shutil.rmtree(room, ignore_errors=True)
+
+
+def _failure(error: OSError) -> Rejected | Unavailable:
+    """A name that cannot be written is the caller's, a full disk is ours."""
+    why = os.strerror(error.errno) if error.errno else type(error).__name__
+    detail = f"the statement's file cannot be written: {why}"
+    if error.errno in _CALLERS:
+        return Rejected(Code.FILE_UNWRITABLE, detail=detail)
+    return Unavailable(detail)
 
 
 def _publish(path: Path, target: Path, *, overwrite: bool) -> None:

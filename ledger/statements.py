@@ -244,6 +244,24 @@ async def statement_figures(engine: AsyncEngine, wanted: StatementWanted) -> Sta
         return (await open_statement(connection, wanted)).figures
 
 
+async def statement_page(
+    engine: AsyncEngine, wanted: StatementWanted, *, limit: int
+) -> tuple[StatementFigures, list[StatementLine]]:
+    """What the statement adds up to and its first ``limit`` lines, out of one view of the book.
+
+    Raises as ``open_statement`` does.
+    """
+    found: list[StatementLine] = []
+    async with snapshot(engine) as connection:
+        statement = await open_statement(connection, wanted)
+        async with aclosing(statement.pages()) as pages:
+            async for page in pages:
+                found += [line for line in page if line.transfer is not None]
+                if len(found) >= limit:
+                    break
+    return statement.figures, found[:limit]
+
+
 async def statement_lines(
     engine: AsyncEngine, wanted: StatementWanted
 ) -> AsyncGenerator[StatementLine]:

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from ledger.audit import Act, record
 from ledger.engine import execute, fetch
 from tillkeeper.contracts.base import Step
 from tillkeeper.contracts.errors import Reason
@@ -40,6 +41,11 @@ ON CONFLICT (merchant, request) DO NOTHING RETURNING id"""
 _EQUAL_OPEN: Final = """
 SELECT EXISTS (SELECT FROM topup_requests
                 WHERE account = $1 AND amount = $2 AND state = 'WAITING_REMITTANCE')"""
+
+_EXPIRE_OVERDUE: Final = """
+UPDATE topup_requests SET state = 'EXPIRED', decided_at = $2
+ WHERE account = $1 AND state = 'WAITING_REMITTANCE' AND expires_at < $2
+RETURNING merchant, request"""
 
 _DECIDE: Final = """
 UPDATE topup_requests SET state = $2, decided_at = $3, receipt = $4
@@ -98,6 +104,14 @@ async def equal_request_open(connection: AsyncConnection, account: int, amount_m
     """Whether the account has an open request of exactly this amount (P-32)."""
     found: bool = (await fetch(connection, _EQUAL_OPEN, (account, amount_minor)))[0][0]
     return found
+
+
+async def expire_overdue(connection: AsyncConnection, account: int, act: Act) -> None:
+    """Expire what is overdue, for its own run may have been stopped (P-31)."""
+    for row in await fetch(connection, _EXPIRE_OVERDUE, (account, act.at)):
+        subject = f"topup/{row.merchant}/{row.request}"
+        before, after = {"state": "WAITING_REMITTANCE"}, {"state": "EXPIRED"}
+        await record(connection, act, subject, before=before, after=after)
 
 
 async def insert_topup(

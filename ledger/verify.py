@@ -63,7 +63,8 @@ class Notes:
 
     Releases and refunds that wait for their order; orders known only by such messages; receipts
     without a request; merchants with buckets but no prepaid account; top-ups and receipts posted
-    without a request or receipt row; transfers recorded before the one that they follow (the clock
+    without a request or receipt row; requests an hour past their expiry, whose run was stopped;
+    transfers recorded before the one that they follow (the clock
     went back).
     """
 
@@ -72,6 +73,7 @@ class Notes:
     unmatched_receipts: int = 0
     orphan_holders: int = 0
     orphan_transfers: int = 0
+    overdue_requests: int = 0
     recorded_backwards: int = 0
 
 

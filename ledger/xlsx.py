@@ -7,6 +7,7 @@ totals are those of the book.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import xlsxwriter
+from xlsxwriter.exceptions import XlsxFileError
 
 from ledger.statements import COLOURS, HEADER, StatementLine
 from tillkeeper.contracts.money import exponent, format_amount
@@ -63,8 +65,19 @@ class Workbook:
             self._row += 1
 
     def close(self) -> None:
-        """Finish the file. Raises OSError, xlsxwriter's own errors as such."""
-        self._book.close()
+        """Finish the file. Raises OSError."""
+        try:
+            self._book.close()
+        except XlsxFileError as error:
+            cause = error.args[0] if error.args else None
+            raise (cause if isinstance(cause, OSError) else OSError(str(error))) from None
+
+    def abandon(self) -> None:
+        """Give up the file after a failure: close what is open, finish nothing."""
+        for sheet in self._book.worksheets():
+            if sheet.row_data_fh is not None:
+                with suppress(OSError, ValueError):
+                    sheet.row_data_fh.close()
 
     def _next_sheet(self) -> None:
         self._sheet = self._book.add_worksheet()

@@ -1,7 +1,8 @@
 """What services use: typed calls over a plain Temporal client that start, decide and ask.
 
 Promises one answer per business id: the same request again is answered alike, whether its workflow
-still runs, has ended or is forgotten (C-02). A refusal raises Rejected with every reason;
+still runs, has ended or is forgotten (C-02); what only asks (``account``, ``topup``) knows what
+Temporal has not forgotten. A refusal raises Rejected with every reason;
 Unavailable means that the same call may be sent again. It never touches the database.
 """
 
@@ -294,7 +295,10 @@ async def _answered(call: Awaitable[Answer]) -> Answer:
         return await call
     except (WorkflowUpdateFailedError, WorkflowFailureError) as error:
         refusal = refusal_in(error)
-        raise refusal if refusal is not None else _Ended from None
+        if refusal is not None:
+            raise refusal from None
+        # Stopped from outside, or broken: nobody knows here what it did before.
+        raise Unavailable("the workflow was stopped; send the first request again") from None
     except WorkflowAlreadyStartedError:
         raise _Ended from None
     except (WorkflowUpdateRPCTimeoutOrCancelledError, TimeoutError):

@@ -28,6 +28,7 @@ from tillkeeper.contracts.account import (
     ProvideBankDetails,
     ReplaceContact,
     SetStanding,
+    account_workflow_id,
 )
 from tillkeeper.contracts.errors import Code, Rejected
 from tillkeeper.contracts.fingerprint import fingerprint
@@ -41,6 +42,10 @@ EVENTS_PER_RUN_MAX: Final = 400
 Decision = Callable[[Any, AccountCommand[Body]], Awaitable[AccountView]]
 
 
+def _id_of(start: AccountStart) -> str:
+    return account_workflow_id(start.merchant, start.currency)
+
+
 @workflow.defn(name=WORKFLOW)
 class AccountWorkflow(Lifecycle):
     """One account; each update answers with the account's view, or with every reason against it."""
@@ -48,7 +53,7 @@ class AccountWorkflow(Lifecycle):
     @workflow.init
     def __init__(self, raw: RawValue = NOTHING) -> None:
         self._view: AccountView | None = None
-        self._start, self._refused = start_input(raw, AccountStart)
+        self._start, self._refused = start_input(raw, AccountStart, _id_of)
         super().__init__(() if self._start is None else self._start.not_understood)
 
     @workflow.run
@@ -59,7 +64,7 @@ class AccountWorkflow(Lifecycle):
         await self._open(self._start.request())
         if self._refused is not None:
             await self.end_refused(self._refused)
-        await workflow.wait_condition(lambda: self._closed or self._long)
+        await self.wait(lambda: self._closed or self._long)
         await self.drained()
         if not self._closed:
             carried = {**self._start.model_dump(), "not_understood": self.not_understood}
@@ -73,7 +78,7 @@ class AccountWorkflow(Lifecycle):
         seen = self._view or AccountView(
             merchant="" if start is None else start.merchant,
             currency="" if start is None else start.currency,
-            state=AccountState.OPENING if start is not None else AccountState.NOT_OPENED,
+            state=AccountState.OPENING if self._refused is None else AccountState.NOT_OPENED,
             next_action=NextAction.NONE,
         )
         return seen.model_copy(

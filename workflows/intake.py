@@ -6,9 +6,11 @@ answer, and noted where nobody does. It never repeats what a payload holds.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
+from temporalio import workflow
 from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
 
@@ -22,6 +24,8 @@ NOTHING: Final = RawValue(Payload())
 """Stands for an input that was not given at all."""
 
 _JSON: Final = b"json/plain"
+SEALED: Final = b"binary/encrypted"
+"""How the codec marks what it sealed (tillkeeper.codec)."""
 
 
 def understood(raw: RawValue, model: type[M]) -> M:
@@ -32,12 +36,25 @@ def understood(raw: RawValue, model: type[M]) -> M:
         raise rejected_from(error) from None
 
 
-def start_input(raw: RawValue, model: type[M]) -> tuple[M | None, Rejected | None]:
-    """The start input, or the refusal that the run must end with."""
+def start_input(
+    raw: RawValue, model: type[M], id_of: Callable[[M], str]
+) -> tuple[M | None, Rejected | None]:
+    """The start input, or the refusal that the run must end with.
+
+    Whoever starts a workflow by hand may give it any id; only its input's business id is right.
+    """
     try:
-        return understood(raw, model), None
+        given = understood(raw, model)
     except Rejected as refusal:
         return None, Rejected(Code.INPUT_NOT_UNDERSTOOD, detail=str(refusal))
+    if workflow.info().workflow_id != id_of(given):
+        return None, Rejected(Code.WORKFLOW_ID_MISMATCH, detail="the id is not the input's")
+    return given, None
+
+
+def is_sealed(payload: Payload) -> bool:
+    """Whether the codec left the payload closed: no key of this worker opens it."""
+    return payload.metadata.get("encoding") == SEALED
 
 
 def at_the_update_door(model: type[Model]) -> Any:  # the SDK has no name for its type

@@ -13,13 +13,13 @@ from typing import Any, Final, NoReturn
 
 from temporalio import workflow
 from temporalio.common import RawValue, SearchAttributeKey, SearchAttributeUpdate
-from temporalio.exceptions import ActivityError
+from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from tillkeeper.contracts.base import NotUnderstood
-from tillkeeper.contracts.errors import Code, Reason, Rejected
+from tillkeeper.contracts.errors import Code, KeyUnknown, Reason, Rejected
 from tillkeeper.failures import as_failure, kind_of, refusal_in
 from workflows.calls import Answer, Command, call
-from workflows.intake import M, understood
+from workflows.intake import M, is_sealed, understood
 
 NOT_UNDERSTOOD_MAX: Final = 20
 NAME_SHOWN_CHARS_MAX: Final = 64
@@ -63,6 +63,7 @@ class Lifecycle:
         self.not_understood = not_understood
         self.needs_person = ""
         self._resumed = 0
+        self._heard = 0
 
     def listeners(self) -> Mapping[str, Listener]:
         """The signals that this lifecycle understands, by name."""
@@ -72,6 +73,9 @@ class Lifecycle:
     async def hear(self, name: str, given: Sequence[RawValue]) -> None:
         """Every signal arrives here; what is refused or not understood is noted in the view."""
         listener = {"resume": hears_nudge(self._resume), **self.listeners()}.get(name)
+        if self._no_key_opens(given):
+            self._note(name, "sealed with a key that the worker did not have")
+            return
         try:
             if listener is None:
                 raise Rejected(Reason(code=Code.INPUT_NOT_UNDERSTOOD, detail="no such signal"))
@@ -97,6 +101,9 @@ class Lifecycle:
             try:
                 return await call(door, command())
             except ActivityError as error:
+                if is_cancelled_exception(error):
+                    self.note_cancel()
+                    continue
                 refusal = refusal_in(error)
                 if refusal is not None:
                     raise refusal from None
@@ -123,14 +130,43 @@ class Lifecycle:
         await self.drained()
         raise as_failure(refusal or Rejected(Code.INPUT_NOT_UNDERSTOOD))
 
+    async def wait(self, condition: Callable[[], bool]) -> None:
+        """Wait for ``condition`` in the run itself, and through requests to cancel it."""
+        while True:
+            try:
+                await workflow.wait_condition(condition)
+                return
+            except asyncio.CancelledError:
+                self.note_cancel()
+
+    def note_cancel(self) -> None:
+        """Show that somebody asked Temporal to cancel; only a decision of the lifecycle can."""
+        self._note("cancel", "a run that holds money is not cancelled; decide it instead")
+
     async def drained(self) -> None:
         """Wait until every handler has answered."""
-        await workflow.wait_condition(workflow.all_handlers_finished)
+        await self.wait(workflow.all_handlers_finished)
 
     def _note(self, name: str, why: str) -> None:
         shown = "".join(c for c in name if c.isprintable())[:NAME_SHOWN_CHARS_MAX]
         noted = NotUnderstood(name=shown, why=why, at=workflow.now())
         self.not_understood = (*self.not_understood, noted)[-NOT_UNDERSTOOD_MAX:]
+
+    def _no_key_opens(self, given: Sequence[RawValue]) -> bool:
+        """Whether a signal could not be opened when it was heard; the history remembers it.
+
+        A key that comes later must not change what was noted: the replay obeys the marker. Where
+        there is none, another worker had the key, and this one must not go on without it.
+        """
+        self._heard += 1
+        mark = f"sealed-signal-{self._heard}"
+        sealed = any(is_sealed(raw.payload) for raw in given)
+        if not workflow.unsafe.is_replaying():
+            return sealed and workflow.patched(mark)
+        noted = workflow.patched(mark)
+        if sealed and not noted:
+            raise KeyUnknown("a signal in this history needs a key that this worker does not have")
+        return noted
 
     async def _resume(self) -> None:
         self._resumed += 1
@@ -140,7 +176,7 @@ class Lifecycle:
         self.needs_person = what
         workflow.upsert_search_attributes([NEEDS_PERSON.value_set(True)])
         workflow.logger.error("waits for a person: %s", what)
-        await workflow.wait_condition(lambda: self._resumed != seen)
+        await self.wait(lambda: self._resumed != seen)
         self.needs_person = ""
         workflow.upsert_search_attributes([NEEDS_PERSON.value_set(False)])
 

@@ -9,7 +9,13 @@ from __future__ import annotations
 from temporalio import workflow
 from temporalio.common import RawValue
 
-from tillkeeper.contracts.order import WORKFLOW, OrderDoor, OrderMessage, OrderOutcome
+from tillkeeper.contracts.order import (
+    WORKFLOW,
+    OrderDoor,
+    OrderMessage,
+    OrderOutcome,
+    order_workflow_id,
+)
 from workflows.intake import NOTHING, start_input
 from workflows.lifecycle import AMOUNT_MINOR, NEEDS_PERSON, Lifecycle
 
@@ -23,7 +29,7 @@ class OrderMessageWorkflow(Lifecycle):
     @workflow.init
     def __init__(self, raw: RawValue = NOTHING) -> None:
         super().__init__()
-        self._message, self._refused = start_input(raw, OrderMessage)
+        self._message, self._refused = start_input(raw, OrderMessage, order_workflow_id)
 
     @workflow.run
     async def run(self, raw: RawValue = NOTHING) -> OrderOutcome:

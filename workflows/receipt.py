@@ -20,6 +20,7 @@ from tillkeeper.contracts.receipt import (
     ReceiptState,
     ReceiptView,
     receipt_digest,
+    receipt_workflow_id,
 )
 from tillkeeper.contracts.topup import topup_workflow_id
 from workflows.intake import NOTHING, start_input
@@ -34,7 +35,7 @@ class ReceiptWorkflow(Lifecycle):
     def __init__(self, raw: RawValue = NOTHING) -> None:
         super().__init__()
         self._view: ReceiptView | None = None
-        self._report, self._refused = start_input(raw, ReceiptReport)
+        self._report, self._refused = start_input(raw, ReceiptReport, receipt_workflow_id)
 
     @workflow.run
     async def run(self, raw: RawValue = NOTHING) -> ReceiptView:
@@ -46,7 +47,8 @@ class ReceiptWorkflow(Lifecycle):
             self._seen(
                 await self.through(
                     ReceiptDoor.book_receipt,
-                    lambda: ReceiptCommand(report=report, at=workflow.now()),
+                    # When it was reported: a worker's downtime makes no payment late (C-06, P-31).
+                    lambda: ReceiptCommand(report=report, at=workflow.info().workflow_start_time),
                 )
             )
         except Rejected as refusal:

@@ -6,6 +6,7 @@ look there, so a lost or forged one can neither credit nor stop anything.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -24,6 +25,7 @@ from tillkeeper.contracts.topup import (
     TopUpRequest,
     TopUpState,
     TopUpView,
+    topup_workflow_id,
 )
 from tillkeeper.failures import as_failure
 from workflows.intake import NOTHING, at_the_update_door, start_input, understood
@@ -40,6 +42,10 @@ from workflows.lifecycle import (
 Decision = Callable[[Any, TopUpCommand[Body]], Awaitable[TopUpView]]
 
 
+def _id_of(request: TopUpRequest) -> str:
+    return topup_workflow_id(request.merchant, request.request)
+
+
 @workflow.defn(name=WORKFLOW)
 class TopUpWorkflow(Lifecycle):
     """One request; its result is the final view."""
@@ -49,7 +55,7 @@ class TopUpWorkflow(Lifecycle):
         super().__init__()
         self._view: TopUpView | None = None
         self._nudged = False
-        self._request, self._refused = start_input(raw, TopUpRequest)
+        self._request, self._refused = start_input(raw, TopUpRequest, _id_of)
 
     @workflow.run
     async def run(self, raw: RawValue = NOTHING) -> TopUpView:
@@ -129,6 +135,9 @@ class TopUpWorkflow(Lifecycle):
             step: Decision[None] = TopUpDoor.read_topup
         except TimeoutError:
             step = TopUpDoor.expire_topup
+        except asyncio.CancelledError:
+            self.note_cancel()
+            return
         self._nudged = False
         async with self.lock:
             if self._waits:
@@ -142,7 +151,12 @@ class TopUpWorkflow(Lifecycle):
         if self._refused is not None:
             raise self._refused
         async with self.lock:
-            self._seen(await self._through(TopUpDoor.cancel_topup, body))
+            try:
+                self._seen(await self._through(TopUpDoor.cancel_topup, body))
+            except Rejected:
+                # It was decided without this run's knowledge: look.
+                self._nudged = True
+                raise
 
     async def _through(self, decision: Decision[Body], body: Body) -> TopUpView:
         request = self._request

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
@@ -18,7 +20,8 @@ class TestReplay:
     @pytest.mark.parametrize("name", RECORDED)
     async def test_a_recorded_history_replays(self, name: str) -> None:
         """Design §3: no non-determinism error on any path."""
-        history = WorkflowHistory.from_json(name, RECORDED[name])
+        started = json.loads(RECORDED[name])["events"][0]["workflowExecutionStartedEventAttributes"]
+        history = WorkflowHistory.from_json(started["workflowId"], RECORDED[name])
         replayer = Replayer(
             workflows=registry.WORKFLOWS,
             workflow_runner=workflow_runner(),

@@ -329,7 +329,7 @@ class TestClose:
         till, merchant = platform.till, platform.merchant
         await till.close_account(merchant, "CNY", CLOSE)
         again = await platform.client.execute_workflow(
-            "Account", platform.opening(), id=f"again-{merchant}",
+            "Account", platform.opening(), id=account_workflow_id(merchant, "CNY"),
             task_queue=platform.task_queue, result_type=AccountView,
         )  # fmt: skip
         assert again.state is AccountState.CLOSED

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from temporalio.client import Client
 
 from tests.workflows.support import Platform, eventually, make_platform
 from tillkeeper.client import TASK_QUEUE, Tillkeeper
+from tillkeeper.contracts.order import OrderEvent, OrderMessage, OrderResult
 from tillkeeper.contracts.topup import TopUpState, TopUpView
 from tillkeeper.sealing import KeyRing
 from worker.codec_server import codec_app
@@ -24,10 +26,19 @@ from worker.web import serving as serve
 PAGE = (Path(__file__).parents[2] / "docs" / "integrate.md").read_text()
 
 
-def block(language: str) -> str:
-    found = re.search(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
-    assert found is not None
-    return found[1]
+def blocks(language: str) -> list[str]:
+    """The code of the page in this language, in the order in which it stands there."""
+    found = re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
+    assert found
+    return found
+
+
+def names_of_the_page() -> dict[str, Any]:
+    """What the page's Python defines."""
+    names: dict[str, Any] = {}
+    for code in blocks("python"):
+        exec(code, names)  # noqa: S102 - our own page
+    return names
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -42,11 +53,33 @@ async def serving(client: Client, engine: AsyncEngine, ring: KeyRing) -> Any:
 class TestIntegrate:
     async def test_the_service_code_runs(self, serving: Platform) -> None:
         """Issue 2, point 8: a dozen lines open an account and request a top-up."""
-        names: dict[str, Any] = {}
-        exec(block("python"), names)  # noqa: S102 - our own page
-        view = await names["first_topup"](serving.client)
+        view = await names_of_the_page()["first_topup"](serving.client)
         assert isinstance(view, TopUpView)
         assert (view.state, view.amount_minor) == (TopUpState.WAITING_REMITTANCE, 5_000_00)
+
+    async def test_the_hold_code_runs_and_hands_over(
+        self, serving: Platform, database_url: str
+    ) -> None:
+        """P-43: a hold through the lanes; once they take nothing more, through Temporal."""
+        page = names_of_the_page()
+        await serving.configured()
+        await serving.fund()
+
+        def hold(order: str) -> OrderMessage:
+            return OrderMessage(
+                event=OrderEvent.HOLD, merchant=serving.merchant, currency="CNY", order=order,
+                at=datetime.now(UTC), amount_minor=36_00,
+            )  # fmt: skip
+
+        async with page["open_lanes"](database_url) as lanes:
+            outcome = await page["place"](lanes, serving.till, hold("O1"))
+            assert outcome.result is OrderResult.APPLIED
+        assert await page["place"](lanes, serving.till, hold("O2")) is None
+
+        async def held() -> bool:
+            return (await serving.balances()).frozen == 72_00
+
+        await eventually(held)
 
     async def test_the_command_line_runs(self, serving: Platform) -> None:
         """Issue 2, point 8: the same from plain Temporal, payloads typed in clear."""
@@ -55,7 +88,7 @@ class TestIntegrate:
         listener = listen(LOOPBACK, 0, what="the codec", setting="codec_port")
         async with serve(shown, listener) as codec:
             shell = await asyncio.create_subprocess_exec(
-                "bash", "-ec", f'temporal() {{ "{temporal_binary()}" "$@"; }}\n{block("sh")}',
+                "bash", "-ec", f'temporal() {{ "{temporal_binary()}" "$@"; }}\n{blocks("sh")[0]}',
                 env={
                     **os.environ, "TEMPORAL_ADDRESS": address, "TEMPORAL_CODEC_ENDPOINT": codec
                 },
@@ -66,7 +99,7 @@ class TestIntegrate:
         assert "T1" in said.decode().splitlines()[-1]
 
         async def waiting() -> bool:
-            view = await serving.till.topup("M3", "T1")
+            view = await serving.till.topup("SHOP-2", "T1")
             return view.state is TopUpState.WAITING_REMITTANCE
 
         await eventually(waiting)

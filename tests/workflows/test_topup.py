@@ -218,14 +218,14 @@ class TestReceipt:
         with refused(Code.KEY_REUSED):
             await platform.till.report_receipt(platform.receipt(5_000_01))
 
-    async def test_a_receipt_runs_again_under_another_workflow_and_credits_nothing(
+    async def test_a_receipt_whose_run_is_forgotten_credits_nothing_again(
         self, platform: Platform
     ) -> None:
         """P-26 when Temporal has forgotten the first run: the row answers."""
         await platform.configured()
         _, first = await platform.fund()
         again = await platform.client.execute_workflow(
-            "Receipt", platform.receipt(), id=f"again-{platform.merchant}",
+            "Receipt", platform.receipt(), id=receipt_workflow_id(platform.receipt()),
             task_queue=platform.task_queue, result_type=type(first),
         )  # fmt: skip
         assert again == first

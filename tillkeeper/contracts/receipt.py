@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from datetime import datetime
 from enum import StrEnum
 from typing import Final, Protocol
@@ -39,9 +40,16 @@ class ReceiptReport(Model):
 
 
 def receipt_digest(report: ReceiptReport) -> str:
-    """The receipt's identity, without personal data: account and bank reference, hashed."""
-    identity = f"{report.receiving_account}\x1f{report.bank_reference}"
+    """The receipt's identity, without personal data: account and bank reference, hashed.
+
+    Width and spaces do not count: banks pad references, and one receipt must never be two (P-26).
+    """
+    identity = f"{_compact(report.receiving_account)}\x1f{_compact(report.bank_reference)}"
     return hashlib.sha256(identity.encode()).hexdigest()[:32]
+
+
+def _compact(text: str) -> str:
+    return "".join(unicodedata.normalize("NFKC", text).split())
 
 
 def receipt_workflow_id(report: ReceiptReport) -> str:

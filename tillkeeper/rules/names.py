@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
-_BRACKETS = str.maketrans("〔【［｛〈《「『[{<〕】］｝〉》」』]}>", "(" * 11 + ")" * 11)
+_BRACKETS = str.maketrans("〔【［｛〈《「『〖[{<〕】］｝〉》」』〗]}>", "(" * 12 + ")" * 12)
 
 
 def normalised_name(name: str) -> str:

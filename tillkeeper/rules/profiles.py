@@ -25,13 +25,11 @@ class PrepaidProfile(Model):
     topup_request_ttl: timedelta = timedelta(days=15)
     topup_methods: tuple[PaymentMethod, ...] = (PaymentMethod.WIRE,)
     topup_while_abnormal: bool = False
-    require_bound_account_number: bool = False
     warning_default_minor: int = 1_000_00
     suspend_below_minor: int = 1_000_00
     hard_floor_minor: int = 200_00
     guard_merchant_override: bool = False
     contacts_max: int = 3
-    dues_partial: bool = True
     fee_basis_points: tuple[int, ...] = tuple(50 * count for count in range(1, 25))
     """Interest fee by instalment count: the first figure is for one instalment (P-41)."""
 
