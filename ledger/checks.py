@@ -219,6 +219,15 @@ SELECT 'hold_returns', r.first, format('%s given back, as the order says', r.giv
  WHERE r.applied <> r.given
  ORDER BY r.first LIMIT 1"""
 
+_PARKED: Final = """
+SELECT 'hold_returns', r.id, 'applied or refused together with its order',
+       format('%s is still parked', r.event), count(*) OVER ()
+  FROM hold_returns r LEFT JOIN holds h ON h.account = r.account AND h.order_id = r.order_id
+ WHERE r.result = 'parked'
+   AND (h.id IS NULL OR h.refused IS NOT NULL
+        OR h.fee IS NOT NULL AND (r.event = 'release' OR h.completed_at IS NOT NULL))
+ ORDER BY r.id LIMIT 1"""
+
 _TOTALS: Final = """
 SELECT 'prepaid_accounts', p.id, format('frozen %s, dues %s', f.balance, d.balance),
        format('orders hold %s and owe %s', coalesce(h.held, 0), coalesce(h.dues, 0)),
@@ -329,6 +338,7 @@ CHECKS: Final = (
     Check("orders", _ORDERS),
     Check("totals", _TOTALS),
     Check("returns", _RETURNS),
+    Check("parked", _PARKED),
     Check("topups", _TOPUPS),
     Check("receipts", _RECEIPTS),
     Check("refusals", _REFUSALS),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import resource
+import signal
 from datetime import date, datetime
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from ledger.engine import execute, make_engine
 from ledger.export import export_csv, export_xlsx
 from ledger.orders import OrderBook
 from ledger.statements import COLOURS, Direction, StatementFigures, StatementWanted, guarded
+from ledger.xlsx import Workbook
 from tests.ledger.statement_support import ALWAYS, days_of, first_month
 from tests.ledger.support import hold, open_account, settle, top_up
 from tillkeeper.contracts.errors import Code, Rejected, Unavailable
@@ -130,10 +132,43 @@ class TestTarget:
     async def test_directory_that_cannot_be_written_is_told(
         self, engine: AsyncEngine, tmp_path: Path
     ) -> None:
-        """P-79: one clear sentence, no stack trace of the database."""
+        """P-79: one clear sentence, the caller's fault, no stack trace of the database."""
         await first_month(engine)
-        with pytest.raises(Unavailable, match="No such file or directory"):
-            await export_csv(engine, ALWAYS, tmp_path / "missing" / "a.csv")
+        for export, name in ((export_csv, "a.csv"), (export_xlsx, "a.xlsx")):
+            with pytest.raises(Rejected, match="No such file or directory") as refusal:
+                await export(engine, ALWAYS, tmp_path / "missing" / name)
+            assert refusal.value.codes == (Code.FILE_UNWRITABLE,)
+
+    async def test_full_disk_is_told_and_leaves_nothing(
+        self, engine: AsyncEngine, tmp_path: Path
+    ) -> None:
+        """P-79: the first error is told, finishing the file does not hide it; ours, not theirs."""
+        await first_month(engine)
+        usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+        before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (64, usual[1]))
+            for export, name in ((export_csv, "a.csv"), (export_xlsx, "a.xlsx")):
+                with pytest.raises(Unavailable, match="cannot be written: File too large"):
+                    await export(engine, ALWAYS, tmp_path / name)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+            signal.signal(signal.SIGXFSZ, before)
+        assert _names(tmp_path) == []
+
+    async def test_failure_between_lines_leaves_nothing(
+        self, engine: AsyncEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """P-79: no part of a workbook stays behind, the error is the first one."""
+        await first_month(engine)
+
+        def fail(*_: object) -> None:
+            raise LookupError("first")
+
+        monkeypatch.setattr(Workbook, "_write_line", fail)
+        with pytest.raises(LookupError, match="first"):
+            await export_xlsx(engine, ALWAYS, tmp_path / "a.xlsx")
+        assert _names(tmp_path) == []
 
     async def test_finished_file_stands_alone(self, engine: AsyncEngine, tmp_path: Path) -> None:
         """P-79: no temporary file stays."""

@@ -57,6 +57,22 @@ class TestVerify:
         """C-03: nothing posted, nothing wrong, as the worker's own role."""
         assert (await verify(engine)).ok
 
+    async def test_parked_message_of_a_placed_order_is_named(self, book: AsyncEngine) -> None:
+        """C-09: a message waits only as long as its order is not there."""
+        await in_transaction(
+            book,
+            lambda c: execute(
+                c,
+                "INSERT INTO hold_returns (account, order_id, message_id, event, amount, result,"
+                " effective_at) SELECT account, order_id, 'left', 'release', 1, 'parked', now()"
+                " FROM holds WHERE state = 'held' LIMIT 1",
+                (),
+            ),
+        )
+        found = await verify(book)
+        assert found.broken is not None
+        assert (found.broken.check, found.broken.table) == ("parked", "hold_returns")
+
     async def test_parked_and_orphaned_things_are_notes_not_faults(self, book: AsyncEngine) -> None:
         """P-49: a refund without its order waits; it is counted, not called broken."""
         found = await verify(book)
