@@ -8,6 +8,8 @@ READY := $(VENV)/.ready
 ORDERS ?=
 MERCHANTS ?=
 SEED ?= 7
+# The shell quotes them, so that a path may hold spaces.
+export ORDERS MERCHANTS SEED
 
 .PHONY: help demo up down check test bench bench-growth clean
 
@@ -29,9 +31,10 @@ demo: $(READY) ## Real stack, real orders: ORDERS=file MERCHANTS=n choose the in
 	@echo "==> the embedded stack"
 	@$(BIN)/python -m worker up --detach
 	@echo "==> accounts, money, orders, verification"
-	@$(BIN)/tillkeeper demo --seed $(SEED) $(if $(ORDERS),--orders $(ORDERS)) $(if $(MERCHANTS),--merchants $(MERCHANTS))
+	@$(BIN)/tillkeeper demo --seed "$$SEED" $${ORDERS:+--orders "$$ORDERS"} $${MERCHANTS:+--merchants "$$MERCHANTS"}
 
 up: $(READY) ## PostgreSQL, Temporal with its UI, worker; Ctrl-C stops them.
+	@echo "==> PostgreSQL, Temporal with its UI, migrations, worker; Ctrl-C stops them"
 	@$(BIN)/python -m worker up
 
 down: $(READY) ## Stop what "make demo" or "up --detach" left running.
@@ -44,12 +47,15 @@ check: $(READY) ## Format, lint, types, import contracts, tidiness.
 	@echo "==> tidiness"; $(BIN)/pytest tests/tidy
 
 test: $(READY) ## All tests, against real PostgreSQL and Temporal servers.
+	@echo "==> all tests, against real PostgreSQL and Temporal servers (minutes)"
 	@$(BIN)/pytest
 
 bench: $(READY) ## Ratios of the book against references of the same run.
+	@echo "==> the book against references of the same run (about a minute)"
 	@$(BIN)/python -m bench ledger
 
 bench-growth: $(READY) ## The posting rate on a book of 5,000,000 transfers.
+	@echo "==> the posting rate on an empty book and on 5,000,000 transfers (minutes)"
 	@$(BIN)/python -m bench growth
 
 clean: ## Remove the virtual environment and caches; never the data.

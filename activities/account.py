@@ -203,7 +203,7 @@ class AccountActivities(AccountDoor):
         if account.state is AccountState.CLOSED:
             return account_view(account)
         overdue = Act("expire_topup", SYSTEM, command.at, self._house.profile.name)
-        await expire_overdue(connection, account.id, overdue)
+        await expire_overdue(connection, self._rows.audit, account.id, overdue)
         _refuse_if(closing_refusals(await holdings(connection, account)))
         act = self._act("close_account", command, command.body.reason)
         return await self._changed(

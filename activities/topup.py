@@ -9,7 +9,7 @@ from temporalio import activity
 
 from activities.failures import one_transaction
 from activities.house import House
-from ledger.audit import SYSTEM, Act, record
+from ledger.audit import SYSTEM, Act
 from ledger.topups import (
     Submission,
     TopUpRow,
@@ -82,7 +82,7 @@ class TopUpActivities(TopUpDoor):
         account = await self._rows.locked(connection, request.merchant, request.currency)
         if account is not None:
             act = Act("expire_topup", SYSTEM, command.at, self._profile.name)
-            await expire_overdue(connection, account.id, act)
+            await expire_overdue(connection, self._rows.audit, account.id, act)
         equal_open = account is not None and await equal_request_open(
             connection, account.id, request.amount_minor
         )
@@ -135,7 +135,7 @@ class TopUpActivities(TopUpDoor):
             raise Broken("a request was decided while its merchant was locked")
         subject = f"topup/{row.merchant}/{row.request}"
         before, after = {"state": row.state.value}, {"state": state.value}
-        await record(connection, act, subject, before=before, after=after)
+        await self._rows.audit.record(connection, act, subject, before=before, after=after)
 
     async def _locked(self, connection: AsyncConnection, command: Command) -> TopUpRow:
         """The request under its merchant's lock, which a credit takes too."""

@@ -1,10 +1,28 @@
-"""``python -m console`` is the ``tillkeeper`` command."""
+"""``python -m console`` is the ``tillkeeper`` command; it always ends with its own exit code."""
 
 import contextlib
 import os
+import signal
 import sys
 
-from console.app import main
+from console.streams import guard
+
+
+def _run() -> int:
+    guard()
+    # Importing the rest takes a second in which an interrupt has nothing to undo: it just ends.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        from console.app import main
+    except Exception as error:
+        why = f"{type(error).__name__} while starting: the installation is damaged"
+        sys.stderr.write(f"UNEXPECTED: {why}\n")
+        return 70
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return main()
+    except KeyboardInterrupt:  # once more, while the first one was answered
+        return 130
 
 
 def _leave(code: int) -> None:
@@ -16,4 +34,4 @@ def _leave(code: int) -> None:
 
 
 if __name__ == "__main__":
-    _leave(main())
+    _leave(_run())

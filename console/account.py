@@ -6,6 +6,7 @@ Every command goes through the workflows; names, numbers and contacts are shown 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from typing import Annotated, Any, Final, TypeVar
 
 import typer
@@ -25,6 +26,7 @@ from console.asking import (
 from console.connection import House
 from console.output import AsJson, answer, presentable, show
 from ledger.book import Book
+from ledger.reads import Reads
 from tillkeeper.client import Tillkeeper
 from tillkeeper.contracts.account import (
     AccountView,
@@ -106,7 +108,7 @@ def home(
     eligible: Annotated[bool, typer.Option("--eligible/--not-eligible")] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Show the home page: whether to prompt for opening, and the account."""
+    """Show the home page: whether to prompt for opening, the account, and its figures."""
     facts = read_model(
         MerchantFacts,
         {
@@ -119,7 +121,11 @@ def home(
 
     async def work(house: House) -> dict[str, Any]:
         page = await (await house.tillkeeper()).home(facts)
-        return presentable(page, currency)
+        fields = presentable(page, currency)
+        if page.account is not None:
+            figures = await Reads(house.engine).home(merchant, currency)
+            fields["summary"] = presentable(asdict(figures), currency)
+        return fields
 
     show(with_house(work), f"Home of {merchant}")
 

@@ -15,17 +15,53 @@ from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
 import typer
+from pydantic import TypeAdapter, ValidationError
 
 from console.connection import House, house
-from tillkeeper.contracts.base import M, json_at_the_door
-from tillkeeper.contracts.errors import Code, Rejected
-from tillkeeper.contracts.money import parse_amount
+from tillkeeper.contracts.base import Identifier, M, json_at_the_door
+from tillkeeper.contracts.errors import Code, Reason, Rejected, rejected_from
+from tillkeeper.contracts.money import Currency, parse_amount
 
 INPUT_BYTES_MAX: Final = 64 * 1024
 T = TypeVar("T")
 
-Merchant = Annotated[str, typer.Argument(help="The merchant's id.")]
-CurrencyOption = Annotated[str, typer.Option("--currency", help="ISO code of the account.")]
+_ID: Final = TypeAdapter(Identifier)
+_CURRENCY: Final = TypeAdapter(Currency)
+
+
+def identifier(value: str, what: str) -> str:
+    """``value`` if it is an id. Raises Rejected(ID_MALFORMED)."""
+    return _checked(_ID, value, what)
+
+
+def _checked(kind: TypeAdapter[str], value: str, what: str) -> str:
+    try:
+        return kind.validate_python(value)
+    except ValidationError as error:
+        reasons = rejected_from(error).reasons
+        named = (Reason(code=r.code, detail=r.detail.replace("input", what, 1)) for r in reasons)
+        raise Rejected(*named) from None
+
+
+def _merchant(value: str) -> str:
+    return identifier(value, "merchant")
+
+
+def _request(value: str) -> str:
+    return identifier(value, "request")
+
+
+def _currency(value: str) -> str:
+    return _checked(_CURRENCY, value, "currency")
+
+
+Merchant = Annotated[str, typer.Argument(callback=_merchant, help="The merchant's id.")]
+RequestId = Annotated[
+    str, typer.Argument(callback=_request, help="The request's id, chosen by you.")
+]
+CurrencyOption = Annotated[
+    str, typer.Option("--currency", callback=_currency, help="ISO code of the account.")
+]
 FromFile = Annotated[
     Path,
     typer.Option("--from", help="JSON file, - for standard input; keeps names out of history."),

@@ -10,9 +10,9 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
@@ -31,6 +31,13 @@ _STACK_FILE: Final = "stack.json"
 _KEY_RING_FILE: Final = "keyring.json"
 
 
+def _not_blank(value: Any) -> Any:
+    # An empty path would be the current directory.
+    if isinstance(value, str) and not value.strip():
+        raise ValueError("must name a directory")
+    return value
+
+
 class Surroundings(BaseSettings):
     """The variables that the console reads; `python -m worker` refuses the unknown ones."""
 
@@ -38,7 +45,7 @@ class Surroundings(BaseSettings):
         env_prefix="TILLKEEPER_", frozen=True, extra="ignore", hide_input_in_errors=True
     )
 
-    home: Path = Path(".tillkeeper")
+    home: Annotated[Path, BeforeValidator(_not_blank)] = Path(".tillkeeper")
     database_url: SecretStr | None = None
     temporal_address: str | None = None
     temporal_namespace: str | None = None
@@ -94,11 +101,7 @@ class House:
         if self._engine is None:
             configured = self._surroundings.database_url
             url = configured.get_secret_value() if configured else self._running().database_url
-            try:
-                parsed = make_url(url).set(drivername="postgresql+asyncpg")
-            except ArgumentError:
-                raise _invalid("TILLKEEPER_DATABASE_URL is not a database URL") from None
-            self._engine = make_engine(parsed.render_as_string(hide_password=False))
+            self._engine = make_engine(_asyncpg_url(url))
         return self._engine
 
     @property
@@ -144,11 +147,14 @@ class House:
             known = self._stack.key_ring_path if self._stack else None
             path = Path(known) if known else self._surroundings.home / _KEY_RING_FILE
         try:
-            return KeyRing.from_json(given.get_secret_value() if given else path.read_text())
+            text = given.get_secret_value() if given else path.read_text(encoding="utf-8")
+            return KeyRing.from_json(text)
         except OSError:
             raise _invalid(f"the key ring {path} cannot be read") from None
         except KeyRingRefused as refused:
             raise _invalid(f"the key ring is refused: {refused}") from None
+        except UnicodeDecodeError:
+            raise _invalid(f"the key ring {path} is refused: it is not a text") from None
 
     def _tls(self) -> TLSConfig | bool:
         wanted = self._surroundings
@@ -185,6 +191,19 @@ def _find_stack(home: Path) -> _Stack | None:
     except (OSError, ValidationError):
         return None
     return found
+
+
+def _asyncpg_url(text: str) -> str:
+    # SQLAlchemy's own sentences quote what it took for a port: often a part of the password.
+    try:
+        url = make_url(text).set(drivername="postgresql+asyncpg")
+        url.get_dialect()().create_connect_args(url)
+        misread = "@" in f"{url.host or ''}{url.database or ''}"
+        if not misread and (url.port is None or url.port in range(1, 65536)):
+            return url.render_as_string(hide_password=False)
+    except (ArgumentError, ValueError):
+        pass
+    raise _invalid("TILLKEEPER_DATABASE_URL is not a database URL (a password is percent-encoded)")
 
 
 def _invalid(sentence: str) -> Rejected:

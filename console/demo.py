@@ -21,16 +21,18 @@ from console.connection import House
 from console.demonstration import Chosen, Prepared, choose, prepare, totals
 from console.generator import MERCHANTS_DEFAULT, ORDERS_DEFAULT, SEED_DEFAULT, generate
 from console.importing import OrderImport, Tally
-from console.orders import Instalments, summary
-from console.output import EXIT_BROKEN, AsJson, answer, errors, json_wanted, people
+from console.orders import Instalments, ending_of, summary
+from console.output import EXIT_BROKEN, EXIT_REFUSED, AsJson, answer, errors, json_wanted, people
 from console.progress import count_progress, import_progress
 from console.rejects import Rejects
 from console.verify import sentence, verification
 from gateways.order_events import OrderEventFile
 from ledger.orders import OrderBook
+from ledger.parked import parked_messages
 from ledger.summaries import AccountFigures, account_figures
 from ledger.verify import Verification
 from ledger.verify import verify as verify_book
+from tillkeeper.contracts.errors import Code, Rejected
 from tillkeeper.contracts.money import format_amount
 from tillkeeper.contracts.order import HoldState
 from tillkeeper.rules.order_events import EventMapping
@@ -47,6 +49,7 @@ class _Shown:
     chosen: Chosen
     prepared: Prepared
     tally: Tally
+    still_parked: int
     verified: Verification
     figures: list[AccountFigures]
     rejects: Path
@@ -67,6 +70,10 @@ def demo(
 ) -> None:
     """Open accounts, fund them, import orders, verify the books, show a table."""
 
+    if orders is not None and (orders.is_fifo() or orders.is_char_device()):
+        detail = "the demonstration reads its orders twice: give it a file, not a pipe"
+        raise Rejected(Code.FILE_UNREADABLE, detail=detail)
+
     async def work(house: House) -> _Shown:
         return await _run(house, orders, merchants, instalments=instalments, seed=seed)
 
@@ -77,6 +84,8 @@ def demo(
         _print(shown)
     if not shown.verified.ok:
         raise typer.Exit(EXIT_BROKEN)
+    if shown.tally.ended_by is not None:
+        raise typer.Exit(EXIT_REFUSED)
 
 
 async def _run(
@@ -102,11 +111,15 @@ async def _run(
         run = OrderImport(OrderBook(house.engine), mapping, bad, only=chosen.merchants)
         tally = await run.run(file, progress)
     errors().print("Verifying the books …")
-    verified, figures = await asyncio.gather(
-        verify_book(house.engine), account_figures(house.engine, chosen.accounts)
+    verified, figures, parked = await asyncio.gather(
+        verify_book(house.engine),
+        account_figures(house.engine, chosen.accounts),
+        parked_messages(house.engine, tally.touched),
     )
     seconds = time.monotonic() - began
-    return _Shown(source, chosen, prepared, tally, verified, figures, rejects, house.ui, seconds)
+    return _Shown(
+        source, chosen, prepared, tally, parked, verified, figures, rejects, house.ui, seconds
+    )
 
 
 def _generated(folder: Path, seed: int, merchants: int) -> tuple[Path, str]:
@@ -120,15 +133,14 @@ def _body(shown: _Shown) -> dict[str, Any]:
     return {
         "orders": shown.source,
         "accounts": asdict(shown.prepared),
-        "import": summary(shown.tally),
+        "import": summary(shown.tally, shown.still_parked),
         "rejects_file": str(shown.rejects) if shown.tally.rejected else None,
-        "ended_by": None if shown.tally.ended_by is None else shown.tally.ended_by.code,
         "changed": _changed(shown),
         "verification": verification(shown.verified),
         "merchants": [_fields(figures) for figures in shown.figures],
         "ui": shown.ui,
         "seconds": f"{shown.seconds:.1f}",
-    }
+    } | ending_of(shown.tally)
 
 
 def _changed(shown: _Shown) -> bool:
@@ -165,6 +177,8 @@ def _print(shown: _Shown) -> None:
         lines.append(f"Rejected  {tally.rejected.total():,} rows: {codes} ({shown.rejects})")
     if tally.ended_by is not None:
         lines.append(f"The file ended early: {tally.ended_by.code}: {tally.ended_by.detail}")
+    if shown.still_parked:
+        lines.append(f"Waiting   {shown.still_parked:,} messages for another one of their order")
     if not _changed(shown):
         lines.append("Nothing new: no account was opened and no balance was changed by this run.")
     lines.append(sentence(shown.verified))

@@ -19,7 +19,7 @@ from gateways.order_events import BadRow, OrderEventFile
 from ledger.orders import OrderBook
 from tillkeeper.contracts.errors import Code, Reason, Rejected, Unavailable
 from tillkeeper.contracts.order import OrderMessage, OrderOutcome, OrderResult
-from tillkeeper.rules.order_events import EventMapping, EventRow
+from tillkeeper.rules.order_events import Decided, EventMapping, EventRow
 
 BATCH_DEFAULT: Final = 500
 LANES: Final = 2
@@ -33,7 +33,11 @@ _Batch = list[tuple[int, OrderMessage]]
 
 @dataclass(slots=True)
 class Tally:
-    """What became of a file's rows. ``changed`` counts messages that changed the books now."""
+    """What became of a file's rows. ``changed`` counts messages that changed the books now.
+
+    ``waiting`` counts rows whose purchase had not come when the file broke off; ``touched`` holds
+    the (merchant, currency) of all messages.
+    """
 
     rows: int = 0
     noted: int = 0
@@ -44,6 +48,8 @@ class Tally:
     applied: int = 0
     dues: int = 0
     parked: int = 0
+    waiting: int = 0
+    touched: set[tuple[str, str]] = field(default_factory=set)
     rejected: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
     ended_by: Reason | None = None
@@ -120,27 +126,35 @@ class OrderImport:
         except Rejected as ending:
             if not tally.rows:
                 raise
-            tally.ended_by = ending.reasons[0]
+            # What waits for its purchase keeps waiting: the whole file may hold it.
+            tally.ended_by, tally.waiting = ending.reasons[0], self._mapping.waiting
+        else:
+            for decided in self._mapping.rest():
+                await self._act(decided)
 
     async def _take(self, row: EventRow | BadRow) -> None:
         if isinstance(row, BadRow):
             if row.purchase is not None:
-                self._mapping.refuse(row.purchase)
+                await self._act(self._mapping.refuse(row.purchase))
             self._reject(row.line, row.reason)
             return
         if self._only is not None and row.merchant not in self._only:
             self._tally.skipped += 1
             return
-        message = self._mapping.message_for(row)
-        if message is None:
-            self._tally.noted += 1
-        elif isinstance(message, Reason):
-            self._reject(row.line, message)
-        else:
-            lane = crc32(message.merchant.encode()) % LANES
-            self._open[lane].append((row.line, message))
-            if len(self._open[lane]) >= self._batch:
-                await self._send(lane)
+        await self._act(self._mapping.read(row))
+
+    async def _act(self, decided: Sequence[Decided]) -> None:
+        for line, decision in decided:
+            if decision is None:
+                self._tally.noted += 1
+            elif isinstance(decision, Reason):
+                self._reject(line, decision)
+            else:
+                self._tally.touched.add((decision.merchant, decision.currency))
+                lane = crc32(decision.merchant.encode()) % LANES
+                self._open[lane].append((line, decision))
+                if len(self._open[lane]) >= self._batch:
+                    await self._send(lane)
 
     async def _send(self, lane: int) -> None:
         batch, self._open[lane] = self._open[lane], []

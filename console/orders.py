@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from console.asking import with_house
+from console.asking import identifier, with_house
 from console.connection import House
 from console.importing import BATCH_DEFAULT, OrderImport, Tally
 from console.output import EXIT_REFUSED, AsJson, answer, errors, json_wanted, show
@@ -18,6 +18,7 @@ from console.progress import import_progress
 from console.rejects import Rejects
 from gateways.order_events import OrderEventFile
 from ledger.orders import BATCH_MAX, OrderBook
+from ledger.parked import parked_messages
 from tillkeeper.contracts.errors import Code, Rejected
 from tillkeeper.rules.order_events import EventMapping
 from tillkeeper.rules.profiles import profile
@@ -60,15 +61,16 @@ def import_(  # noqa: PLR0913 - each option is a parameter
     if listed.exists() and file.exists() and listed.samefile(file):
         raise Rejected(Code.FILE_UNREADABLE, detail="the rejects file would replace the input")
 
-    async def work(house: House) -> Tally:
+    async def work(house: House) -> tuple[Tally, int]:
         mapping = EventMapping(profile(house.profile), instalments=instalments)
         book = OrderBook(house.engine)
         with Rejects(listed) as bad, import_progress(file.name, size) as progress:
             run = OrderImport(book, mapping, bad, only=chosen, batch=batch)
-            return await run.run(events, progress)
+            tally = await run.run(events, progress)
+        return tally, await parked_messages(house.engine, tally.touched)
 
-    tally = with_house(work)
-    _report(file, listed, tally)
+    tally, still_parked = with_house(work)
+    _report(file, listed, tally, still_parked)
     if tally.ended_by is not None:
         raise typer.Exit(EXIT_REFUSED)
 
@@ -78,8 +80,11 @@ def rejects_path(file: Path) -> Path:
     return Path(f"rejects-{file.name.removesuffix('.gz').removesuffix('.csv')}.csv")
 
 
-def summary(tally: Tally) -> dict[str, Any]:
-    """The tally as an answer; ``changed`` is what this run did to the books."""
+def summary(tally: Tally, still_parked: int) -> dict[str, Any]:
+    """The tally as an answer; ``changed`` is what this run did to the books.
+
+    ``still_parked`` messages of these accounts wait in the books for another one, of any file.
+    """
     return {
         "rows": tally.rows,
         "messages": tally.messages,
@@ -87,6 +92,8 @@ def summary(tally: Tally) -> dict[str, Any]:
         "applied": tally.applied,
         "dues": tally.dues,
         "parked": tally.parked,
+        "still_parked": still_parked,
+        "waiting": tally.waiting,
         "replayed": tally.replayed,
         "noted": tally.noted,
         "skipped": tally.skipped,
@@ -97,13 +104,18 @@ def summary(tally: Tally) -> dict[str, Any]:
     }
 
 
-def _report(file: Path, listed: Path, tally: Tally) -> None:
-    body = {"file": str(file)} | summary(tally)
+def ending_of(tally: Tally) -> dict[str, Any]:
+    """Why the file was not read to its end, as an answer; nothing when it was."""
+    ending = tally.ended_by
+    return {} if ending is None else {"refused": [{"code": ending.code, "detail": ending.detail}]}
+
+
+def _report(file: Path, listed: Path, tally: Tally, still_parked: int) -> None:
+    body = {"file": str(file)} | summary(tally, still_parked)
     body["rejects_file"] = str(listed) if tally.rejected else None
     ending = tally.ended_by
     if json_wanted():
-        refused = [] if ending is None else [{"code": ending.code, "detail": ending.detail}]
-        answer(body | ({"refused": refused} if refused else {}))
+        answer(body | ending_of(tally))
         return
     show(body, "Orders imported")
     if not tally.changed:
@@ -115,7 +127,7 @@ def _report(file: Path, listed: Path, tally: Tally) -> None:
 def _chosen(merchants: Path | None, only: list[str] | None) -> set[str] | None:
     if merchants is None and not only:
         return None
-    chosen = set(only or ())
+    chosen = {identifier(merchant, "--only") for merchant in only or ()}
     if merchants is not None:
         try:
             lines = merchants.read_text(encoding="utf-8-sig").splitlines()

@@ -27,6 +27,7 @@ EXIT_OK: Final = 0
 EXIT_BROKEN: Final = 1
 EXIT_REFUSED: Final = 2
 EXIT_UNAVAILABLE: Final = 3
+EXIT_UNEXPECTED: Final = 70
 EXIT_INTERRUPTED: Final = 130
 WIDTH_MIN: Final = 120
 
@@ -125,6 +126,29 @@ def refuse(error: TillkeeperError) -> None:
     for reason in _reasons(error):
         sentence = f"{reason.code}: {reason.detail}" if reason.detail else reason.code
         sys.stderr.write(f"{sentence}\n")
+
+
+def interrupted() -> None:
+    """Say that the command was interrupted, and what to do."""
+    _say_why("interrupted", "INTERRUPTED", "run the same command again: it continues")
+
+
+def unexpected(error: Exception) -> None:
+    """Say that the command itself is at fault, and where; never what it worked on."""
+    where = error.__traceback__
+    while where is not None and where.tb_next is not None:
+        where = where.tb_next
+    place = "?" if where is None else f"{where.tb_frame.f_globals.get('__name__')}"
+    line = 0 if where is None else where.tb_lineno
+    sentence = f"{type(error).__name__} in {place}, line {line}: a defect, please report it"
+    _say_why("unexpected", "UNEXPECTED", sentence)
+
+
+def _say_why(key: str, code: str, sentence: str) -> None:
+    if _Mode.json:
+        answer({key: [{"code": code, "detail": sentence}]})
+    else:
+        sys.stderr.write(f"{code}: {sentence}\n")
 
 
 def exit_code(error: TillkeeperError) -> int:

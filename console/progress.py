@@ -24,7 +24,7 @@ def import_progress(what: str, size_bytes: int) -> Iterator[Report]:
     """A bar over the file's bytes with the rate of rows; silent where no person looks."""
     bars = _bars(TextColumn("{task.fields[rate]} rows/s"), TimeRemainingColumn())
     with bars:
-        task = bars.add_task(what, total=size_bytes, rate="-")
+        task = bars.add_task(what, total=size_bytes or None, rate="-")
         began = bars.get_time()
 
         def report(tally: Tally, position_bytes: int) -> None:

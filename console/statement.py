@@ -5,7 +5,6 @@ To the screen up to a limit, to a file without one. Income is green and expense 
 
 from __future__ import annotations
 
-from contextlib import aclosing
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -24,9 +23,9 @@ from ledger.statements import (
     StatementLine,
     StatementTime,
     StatementWanted,
-    statement_figures,
-    statement_lines,
+    statement_page,
 )
+from tillkeeper.contracts.base import EARLIEST, LATEST
 from tillkeeper.contracts.book import TransferKind
 from tillkeeper.contracts.errors import Code, Rejected
 from tillkeeper.contracts.money import format_amount
@@ -69,7 +68,7 @@ def statement(  # noqa: PLR0913 - each option is a parameter
         figures = with_house(lambda house: _export(house, wanted, out, overwrite=overwrite))
         show(_figures(figures, wanted) | {"file": str(out)}, f"Statement of {merchant}")
         return
-    figures, lines = with_house(lambda house: _read(house, wanted, limit))
+    figures, lines = with_house(lambda house: statement_page(house.engine, wanted, limit=limit))
     if json_wanted():
         left_out = figures.lines > limit
         shown = [_fields(line, currency) for line in lines]
@@ -88,20 +87,6 @@ async def _export(
             return await export_xlsx(house.engine, wanted, out, overwrite=overwrite)
         case _:
             raise Rejected(Code.FIELD_INVALID, detail="--out names a .csv or an .xlsx file")
-
-
-async def _read(
-    house: House, wanted: StatementWanted, limit: int
-) -> tuple[StatementFigures, list[StatementLine]]:
-    figures = await statement_figures(house.engine, wanted)
-    found: list[StatementLine] = []
-    async with aclosing(statement_lines(house.engine, wanted)) as lines:
-        async for line in lines:
-            if line.transfer is not None:
-                found.append(line)
-            if len(found) == limit:
-                break
-    return figures, found
 
 
 def _figures(figures: StatementFigures, wanted: StatementWanted) -> dict[str, Any]:
@@ -167,6 +152,9 @@ def _local(moment: datetime) -> str:
 
 def _day(text: str) -> date:
     try:
-        return date.fromisoformat(text)
+        found = date.fromisoformat(text)
     except ValueError:
         raise Rejected(Code.FIELD_INVALID, detail="write a day like 2024-05-01") from None
+    if not EARLIEST.date() <= found < LATEST.date():
+        raise Rejected(Code.TIME_OUT_OF_RANGE, detail="a day between 1970 and 2199")
+    return found

@@ -12,6 +12,7 @@ from console.asking import (
     CurrencyOption,
     Merchant,
     ReasonOption,
+    RequestId,
     read_model,
     with_house,
 )
@@ -23,10 +24,9 @@ from tillkeeper.contracts.topup import CancelTopUp, TopUpRequest, TopUpView
 
 app = typer.Typer(help="Top-ups by wire transfer.", no_args_is_help=True)
 
-RequestId = Annotated[str, typer.Argument(help="The request's id, chosen by you.")]
 
-
-@app.command("request")
+# A negative amount is an amount to refuse, not an option.
+@app.command("request", context_settings={"ignore_unknown_options": True})
 def request(  # noqa: PLR0913 - each option is a parameter
     merchant: Merchant,
     request_id: RequestId,

@@ -1,4 +1,4 @@
-"""Reads order-event files (CSV, plain or gzip) row by row, in bounded memory.
+"""Reads order-event files (CSV, plain or gzip; a pipe too) row by row, in bounded memory.
 
 A bad row is answered with its line and reason and reading goes on; a file that cannot be read on is
 refused after the rows before the damage. Never repeats what a row holds, never trusts a length.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import re
 import zlib
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from io import BufferedReader
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 from pydantic import ValidationError
 
@@ -41,7 +42,28 @@ _COUNT: Final = re.compile(r"[0-9]{1,4}", re.ASCII)
 _TIME_CHARS: Final = range(16, 41)
 
 
-_Readable = BufferedReader | gzip.GzipFile
+class _Stored(io.RawIOBase):
+    """The stored bytes: counts them, and knows the first ones without going back in a pipe."""
+
+    def __init__(self, raw: BufferedReader) -> None:
+        self._raw = raw
+        self.head = self._rest_of_head = raw.read(len(_GZIP))
+        self.position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        head = self._rest_of_head[: len(buffer)]
+        if head:
+            buffer[: len(head)] = head
+            self._rest_of_head = self._rest_of_head[len(head) :]
+        count = len(head) or self._raw.readinto1(buffer)
+        self.position += count
+        return count
+
+
+_Readable: TypeAlias = "BufferedReader[_Stored] | gzip.GzipFile"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,21 +79,21 @@ class BadRow:
 
 
 class OrderEventFile:
-    """One file; ``rows`` may be called again and starts from the beginning."""
+    """One file; ``rows`` may be called again and starts from the beginning, but for a pipe."""
 
     def __init__(self, path: Path, *, zone_name: str = "UTC") -> None:
         """Times without a zone are read in ``zone_name``. Raises Rejected(FIELD_INVALID)."""
         self._path = path
         self._zone: tzinfo = UTC if zone_name == "UTC" else zone(zone_name)
-        self._raw: BufferedReader | None = None
+        self._stored: _Stored | None = None
 
     @property
     def position_bytes(self) -> int:
         """How far into the stored file reading has come."""
-        return 0 if self._raw is None or self._raw.closed else self._raw.tell()
+        return 0 if self._stored is None else self._stored.position
 
     def size_bytes(self) -> int:
-        """Size of the stored file. Raises Rejected(FILE_UNREADABLE)."""
+        """Size of the stored file, 0 for a pipe. Raises Rejected(FILE_UNREADABLE)."""
         try:
             return self._path.stat().st_size
         except OSError as error:
@@ -85,7 +107,6 @@ class OrderEventFile:
         """
         try:
             with self._path.open("rb") as raw:
-                self._raw = raw
                 lines = _lines(self._stream(raw))
                 columns = _columns(next(lines, (0, b""))[1])
                 yield from self._read(lines, columns)
@@ -93,13 +114,13 @@ class OrderEventFile:
             raise _unreadable(error) from None
 
     def _stream(self, raw: BufferedReader) -> _Readable:
-        head = raw.read(len(_GZIP))
-        raw.seek(0)
-        if head == _GZIP:
-            return gzip.GzipFile(fileobj=raw, mode="rb")
-        if head and self._path.suffix == ".gz":
+        self._stored = stored = _Stored(raw)
+        stream = BufferedReader(stored, CHUNK_BYTES)
+        if stored.head == _GZIP:
+            return gzip.GzipFile(fileobj=stream, mode="rb")
+        if stored.head and self._path.suffix == ".gz":
             raise Rejected(Code.FILE_UNREADABLE, detail="the file is called .gz but is not gzip")
-        return raw
+        return stream
 
     def _read(
         self, lines: Iterator[tuple[int, bytes | None]], columns: _Columns

@@ -15,7 +15,7 @@ from typing import Any, Final
 from pydantic import TypeAdapter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ledger.audit import Act, record
+from ledger.audit import Act, Audit
 from ledger.chart import make_merchant_accounts
 from ledger.engine import execute, fetch
 from tillkeeper.contracts.account import (
@@ -109,6 +109,7 @@ class AccountRows:
 
     def __init__(self, ring: KeyRing) -> None:
         self._ring = ring
+        self.audit = Audit(ring)
 
     def company_digest(self, name: str) -> bytes:
         """Keyed digest under which a company is found by its normalised name (P-21)."""
@@ -161,7 +162,7 @@ class AccountRows:
         if not await fetch(connection, _INSERT, row):
             return False
         act = Act("open_account", request.opening_user, at, profile.name)
-        await record(connection, act, where, before={}, after={"state": state.value})
+        await self.audit.record(connection, act, where, before={}, after={"state": state.value})
         return True
 
     async def change(
@@ -193,7 +194,9 @@ class AccountRows:
             after.closed_at, after.profile,
         )  # fmt: skip
         await execute(connection, _UPDATE, row)
-        await record(connection, act, after.subject, before=audited(before), after=audited(after))
+        await self.audit.record(
+            connection, act, after.subject, before=audited(before), after=audited(after)
+        )
         return after
 
     def _sealed_bank(self, subject: str, bank: BankDetails | None) -> bytes | None:

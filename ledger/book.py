@@ -178,17 +178,21 @@ def _linked_refusals(
     for key in undone:
         del known[key]
     answers: list[TransferOutcome] = []
-    for position, (key, _) in enumerate(group):
+    for position, (key, request) in enumerate(group):
         if key not in undone and position < len(outcomes):
             answers.append(outcomes[position])
         elif key in known:
-            answers.append(_replayed(known[key][1]))
+            answers.append(_known_answer(known[key], request))
         else:
             answers.append(TransferOutcome(TransferResult.REFUSED, code=Code.LINKED_REFUSED))
     return answers
 
 
-def _replayed(code: Code | None) -> TransferOutcome:
+def _known_answer(first: tuple[UUID, Code | None], request: TransferRequest) -> TransferOutcome:
+    """What a key answers that was used before: the first outcome, or a conflict (C-02)."""
+    print_, code = first
+    if print_ != _fingerprint(request):
+        return TransferOutcome(TransferResult.REFUSED, code=Code.KEY_REUSED)
     result = TransferResult.POSTED if code is None else TransferResult.REFUSED
     return TransferOutcome(result, replayed=True, code=code)
 
@@ -197,10 +201,7 @@ async def _decide_one(
     sheet: Sheet, key: UUID, request: TransferRequest, known: _Known
 ) -> TransferOutcome:
     if key in known:
-        first, code = known[key]
-        if first != _fingerprint(request):
-            return TransferOutcome(TransferResult.REFUSED, code=Code.KEY_REUSED)
-        return _replayed(code)
+        return _known_answer(known[key], request)
     template = TEMPLATES[request.kind]
     own = not (CHART[template.debit].platform and CHART[template.credit].platform)
     owner = sheet.merchant(request.merchant or "", request.currency)

@@ -13,7 +13,7 @@ from typing import Any, Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ledger.accounts import AccountRows
-from ledger.audit import SYSTEM, Act, record
+from ledger.audit import SYSTEM, Act
 from ledger.engine import fetch
 from ledger.sheet import Effect, Sheet
 from ledger.topups import TopUpRow, decide_topup, read_topup_by_id
@@ -149,7 +149,7 @@ async def _credited(
         raise Broken("a request was decided while its merchant was locked")
     act = Act("credit_topup", SYSTEM, at, receiver.profile.name)
     before, after = {"state": request.state.value}, {"state": "CREDITED", "receipt": digest}
-    await record(
+    await receiver.accounts.audit.record(
         connection, act, f"topup/{request.merchant}/{request.request}", before=before, after=after
     )
     account = await receiver.accounts.read(connection, request.merchant, request.currency)

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ledger.audit import Act, record
+from ledger.audit import Act, Audit
 from ledger.engine import execute, fetch
 from tillkeeper.contracts.base import Step
 from tillkeeper.contracts.errors import Reason
@@ -106,12 +106,12 @@ async def equal_request_open(connection: AsyncConnection, account: int, amount_m
     return found
 
 
-async def expire_overdue(connection: AsyncConnection, account: int, act: Act) -> None:
+async def expire_overdue(connection: AsyncConnection, audit: Audit, account: int, act: Act) -> None:
     """Expire what is overdue, for its own run may have been stopped (P-31)."""
     for row in await fetch(connection, _EXPIRE_OVERDUE, (account, act.at)):
         subject = f"topup/{row.merchant}/{row.request}"
         before, after = {"state": "WAITING_REMITTANCE"}, {"state": "EXPIRED"}
-        await record(connection, act, subject, before=before, after=after)
+        await audit.record(connection, act, subject, before=before, after=after)
 
 
 async def insert_topup(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -44,8 +45,14 @@ class Home:
 
     def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run one command to its end."""
+        return self.python("-m", "worker", *arguments, program=sys.executable, **variables)
+
+    def python(
+        self, *arguments: str, program: str = sys.executable, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run Python on this home to its end."""
         return subprocess.run(
-            [sys.executable, "-m", "worker", *arguments],
+            [program, *arguments],
             cwd=ROOT,
             env={**self.env, **variables},
             capture_output=True,
@@ -68,19 +75,29 @@ class Home:
     def processes(self) -> list[int]:
         """Pids of everything that was started on this home and still runs."""
         found = []
+        places = {str(self.path), *([str(self.lodging)] if self.lodging else [])}
         for process in psutil.process_iter():
             try:
                 running = process.status() != psutil.STATUS_ZOMBIE
-                if running and any(str(self.path) in part for part in process.cmdline()):
+                line = "\n".join(process.cmdline())
+                if running and any(place in line for place in places):
                     found.append(process.pid)
             except psutil.NoSuchProcess:
                 continue
         return found
 
+    @property
+    def lodging(self) -> Path | None:
+        """Where PostgreSQL lives for root, when pytest's own directories are shut."""
+        record = self.path / "postgres"
+        return record.readlink().parent if record.is_symlink() else None
+
     def clear(self) -> None:
-        """Kill whatever still runs on this home."""
+        """Kill whatever still runs on this home, and remove what it left elsewhere."""
         holder = HomeLock(self.path).holder()
         if holder is not None:
             os.kill(holder, signal.SIGKILL)
         for pid in self.processes():
             os.kill(pid, signal.SIGKILL)
+        if self.lodging is not None:
+            shutil.rmtree(self.lodging)

@@ -104,7 +104,8 @@ class Tillkeeper:
         """The account as it stands, masked. Raises Rejected(ACCOUNT_NOT_OPENED)."""
         view = await self._view(account_workflow_id(merchant, currency), AccountView)
         if view is None or view.state is AccountState.NOT_OPENED:
-            raise Rejected(Code.ACCOUNT_NOT_OPENED, detail="there is no such account")
+            detail = f"this merchant has no account in {currency}"
+            raise Rejected(Code.ACCOUNT_NOT_OPENED, detail=detail)
         return view
 
     async def home(self, facts: MerchantFacts) -> Home:

@@ -21,10 +21,10 @@ _PAUSE_S = 0.5
 
 
 async def connect(
-    settings: Settings, address: str, ring: KeyRing, *, runtime: Runtime | None = None
+    settings: Settings, address: str, ring: KeyRing | None, *, runtime: Runtime | None = None
 ) -> Client:
     """Connect and see the namespace, waiting up to 30 s; raises CannotStart when it does not
-    answer.
+    answer. Without a ring, for whoever sends no payload at all.
     """
     tls = _tls(settings)
     reason = "it does not answer"

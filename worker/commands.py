@@ -8,9 +8,11 @@ import sys
 
 import structlog
 
+from worker.client import connect
 from worker.database import migrate
 from worker.keys import load_key_ring
 from worker.refusal import CannotStart, sentence_for
+from worker.search_attributes import make_search_attributes
 from worker.service import Doors, Targets, service
 from worker.settings import PREFIX, Settings, asyncpg_url, load_settings
 from worker.signals import run_until_stopped
@@ -33,6 +35,8 @@ def perform(command: str, *, detach: bool) -> int:
             return down(settings)
         configure_logging(settings.log_level)
         return run_until_stopped(_run(settings) if command == "run" else _migrate(settings))
+    except ModuleNotFoundError:
+        raise  # `__main__` names the package
     except CannotStart as reason:
         sys.stderr.write(f"{reason}\n")
     except OSError as error:
@@ -80,5 +84,7 @@ async def _migrate(settings: Settings) -> int:
     if secret is None:
         raise CannotStart(f"`migrate` needs {PREFIX}MIGRATION_URL or {PREFIX}DATABASE_URL.")
     await migrate(asyncpg_url(secret.get_secret_value()))
+    if settings.temporal_address is not None:
+        await make_search_attributes(await connect(settings, settings.temporal_address, None))
     _log.info("migrated")
     return 0

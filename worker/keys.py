@@ -47,9 +47,11 @@ def _read(path: Path) -> KeyRing:
     try:
         if path.stat().st_mode & 0o077:
             raise CannotStart(f"{path} can be read by others: chmod 600 {path}.")
-        return _parsed(path.read_text(), str(path))
+        return _parsed(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
         raise CannotStart(sentence_for(error, "read the key ring")) from error
+    except UnicodeDecodeError:
+        raise CannotStart(f"The key ring in {path} is refused: it is not a text.") from None
 
 
 def _parsed(text: str, where: str) -> KeyRing:

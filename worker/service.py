@@ -28,6 +28,7 @@ from worker.embedded.ports import LOOPBACK, free_port, listen
 from worker.health import Check, health_app
 from worker.refusal import CannotStart
 from worker.run import build_worker
+from worker.search_attributes import require_search_attributes
 from worker.settings import PREFIX, Settings
 from worker.telemetry import BookMetrics, sdk_runtime
 from worker.web import serving
@@ -102,6 +103,7 @@ async def service(
         except (ValueError, RuntimeError) as error:
             raise CannotStart(f"The metrics of the Temporal SDK do not start: {error}.") from error
         client = await connect(settings, targets.temporal_address, ring, runtime=runtime)
+        await require_search_attributes(client)
         lanes = Lanes(OrderBook(engine))
         metrics.watch(await stack.enter_async_context(lanes))
         house = House(engine, ring, _profile(settings), settings.receiving_account, lanes)

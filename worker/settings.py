@@ -6,26 +6,68 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+import json
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
-from sqlalchemy.engine import make_url
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from tillkeeper.contracts.base import Name
+from tillkeeper.contracts.money import EXPONENTS
 from tillkeeper.contracts.topup import ReceivingAccount
+from tillkeeper.rules.profiles import PROFILES
 from worker.refusal import CannotStart
 
 PREFIX = "TILLKEEPER_"
 DEFAULT_PROFILE = "jd-prepaid@2023-11"
 ANY_CURRENCY = "*"
 
-Port = Annotated[int, Field(ge=0, le=65535)]
+_TOKEN = re.compile(r"[!-~]{16,}")
+_ORIGIN = re.compile(
+    r"https?://(?:\[(?P<six>[0-9a-f:]+)\]|[a-z0-9._-]*[a-z0-9][a-z0-9._-]*)(?::(?P<port>\d{1,5}))?"
+)
 _ADDRESS = re.compile(r"^(?P<host>\[[0-9a-fA-F:]+\]|[^\s:/@]+):(?P<port>\d{1,5})$")
+
+
+def _from_json(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value, object_pairs_hook=_each_name_once)
+    except (ValueError, RecursionError):
+        raise ValueError("must be valid JSON in which no name stands twice") from None
+
+
+def _each_name_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError
+    return found
+
+
+def _not_blank(value: Any) -> Any:
+    # An empty path would be the current directory.
+    if isinstance(value, str) and not value.strip():
+        raise ValueError("must name a directory")
+    return value
+
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+_Json = BeforeValidator(_from_json)
 
 
 class ReceivingBankAccount(BaseModel):
@@ -35,9 +77,9 @@ class ReceivingBankAccount(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
-    name: str = Field(min_length=1, max_length=200)
-    bank: str = Field(min_length=1, max_length=200)
-    number: str = Field(min_length=1, max_length=64)
+    name: Name
+    bank: Name
+    number: Annotated[Name, Field(max_length=64)]
 
 
 DEV_RECEIVING = ReceivingBankAccount(
@@ -55,7 +97,8 @@ class Settings(BaseSettings):
     )
 
     environment: Literal["dev", "production"] = "dev"
-    home: Path = Path(".tillkeeper")
+    home: Annotated[Path, BeforeValidator(_not_blank)] = Path(".tillkeeper")
+    spare_mb: int = Field(default=256, ge=1, le=1 << 40)
 
     database_url: SecretStr | None = None
     migration_url: SecretStr | None = None
@@ -70,7 +113,7 @@ class Settings(BaseSettings):
     key_ring_file: Path | None = None
     key_ring: SecretStr | None = None
     codec_token: SecretStr | None = None
-    codec_origins: tuple[str, ...] = ()
+    codec_origins: Annotated[tuple[str, ...], NoDecode, _Json] = ()
 
     bind: str = "127.0.0.1"
     temporal_port: Port = 7233
@@ -79,10 +122,10 @@ class Settings(BaseSettings):
     health_port: Port = 8235
     sdk_metrics_port: Port = 0
 
-    receiving_accounts: dict[str, ReceivingBankAccount] = Field(
+    receiving_accounts: Annotated[dict[str, ReceivingBankAccount], NoDecode, _Json] = Field(
         default_factory=lambda: {ANY_CURRENCY: DEV_RECEIVING}
     )
-    profile: str = Field(default=DEFAULT_PROFILE, pattern=r"^[a-z0-9-]+@\d{4}-\d{2}$")
+    profile: str = DEFAULT_PROFILE
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     def receiving_account(self, currency: str) -> ReceivingAccount | None:
@@ -106,6 +149,8 @@ class Settings(BaseSettings):
             *_url_problems(self),
             *_temporal_problems(self),
             *_key_problems(self),
+            *_codec_problems(self),
+            *_rule_problems(self),
             *_port_problems(self),
             *(_production_problems(self) if self.environment == "production" else ()),
         ]
@@ -123,8 +168,6 @@ def load_settings() -> Settings:
         return Settings()
     except ValidationError as invalid:
         raise CannotStart(_sentence(invalid)) from None
-    except SettingsError as invalid:
-        raise CannotStart(f"{str(invalid).rstrip('.')}: it must be valid JSON.") from None
 
 
 def asyncpg_url(url: str) -> str:
@@ -144,6 +187,22 @@ def is_loopback(address: str) -> bool:
         return False
 
 
+def is_origin(text: str) -> bool:
+    """Whether `text` is exactly what a browser calls an origin: `scheme://host[:port]`."""
+    match = _ORIGIN.fullmatch(text)
+    if match is None or int(match["port"] or 1) not in range(1, 65536):
+        return False
+    return match["six"] is None or _is_address(match["six"])
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 def _refuse_unknown(environ: Mapping[str, str]) -> None:
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
     for name in sorted(environ):
@@ -155,9 +214,12 @@ def _refuse_unknown(environ: Mapping[str, str]) -> None:
 def _sentence(invalid: ValidationError) -> str:
     parts = []
     for error in invalid.errors(include_input=False, include_url=False):
-        where = ".".join(str(part) for part in error["loc"])
         said = error["msg"].removeprefix("Value error, ")
-        parts.append(f"{PREFIX}{where.upper()}: {said}" if where else said)
+        if error["loc"]:
+            name, *inside = (str(part) for part in error["loc"])
+            where = "".join(f"[{part!a}]" for part in inside)
+            said = f"{PREFIX}{name.upper()}{where}: {said}"
+        parts.append(said)
     return "; ".join(parts) + "."
 
 
@@ -168,12 +230,10 @@ def _url_problems(settings: Settings) -> list[str]:
         if secret is None:
             continue
         variable = f"{PREFIX}{name.upper()}"
-        try:
-            url = make_url(secret.get_secret_value())
-        except ArgumentError:
-            problems.append(f"{variable} is not a database URL")
-            continue
-        if url.drivername not in ("postgresql", "postgresql+asyncpg"):
+        url = _parsed_url(secret.get_secret_value())
+        if url is None:
+            problems.append(f"{variable} is not a database URL (a password is percent-encoded)")
+        elif url.drivername not in ("postgresql", "postgresql+asyncpg"):
             problems.append(
                 f"{variable} must start with postgresql:// (Tillkeeper's only database)"
             )
@@ -182,6 +242,18 @@ def _url_problems(settings: Settings) -> list[str]:
     if settings.migration_url is not None and settings.database_url is None:
         problems.append(f"{PREFIX}MIGRATION_URL needs {PREFIX}DATABASE_URL beside it")
     return problems
+
+
+def _parsed_url(text: str) -> URL | None:
+    # SQLAlchemy's own sentences quote what it took for a port: often a part of the password.
+    try:
+        url = make_url(text)
+        url.set(drivername="postgresql+asyncpg").get_dialect()().create_connect_args(url)
+    except (ArgumentError, ValueError):
+        return None
+    if "@" in f"{url.host or ''}{url.database or ''}":
+        return None
+    return url if url.port is None or url.port in range(1, 65536) else None
 
 
 def _temporal_problems(settings: Settings) -> list[str]:
@@ -205,10 +277,37 @@ def _key_problems(settings: Settings) -> list[str]:
         problems.append(f"set {PREFIX}KEY_RING or {PREFIX}KEY_RING_FILE, not both")
     if settings.key_ring_file is not None and not settings.key_ring_file.is_file():
         problems.append(f"{PREFIX}KEY_RING_FILE names no file")
-    if settings.codec_token is not None and len(settings.codec_token.get_secret_value()) < 16:
-        problems.append(f"{PREFIX}CODEC_TOKEN must have 16 characters or more")
-    if settings.codec_token is None and not is_loopback(settings.bind):
+    return problems
+
+
+def _codec_problems(settings: Settings) -> list[str]:
+    problems = []
+    token = settings.codec_token
+    if token is not None and not _TOKEN.fullmatch(token.get_secret_value()):
+        problems.append(
+            f"{PREFIX}CODEC_TOKEN must have 16 characters or more, visible ASCII without spaces"
+        )
+    if settings.bind != "localhost" and not _is_address(settings.bind):
+        problems.append(f"{PREFIX}BIND must be an IP address of this machine, or localhost")
+    elif token is None and not is_loopback(settings.bind):
         problems.append(f"{PREFIX}BIND outside loopback needs {PREFIX}CODEC_TOKEN")
+    if not all(is_origin(origin) for origin in settings.codec_origins):
+        problems.append(
+            f"{PREFIX}CODEC_ORIGINS must hold exact origins, each http(s)://host[:port] in "
+            "lower case without a path or wildcard"
+        )
+    return problems
+
+
+def _rule_problems(settings: Settings) -> list[str]:
+    problems = []
+    for currency in sorted(settings.receiving_accounts.keys() - {ANY_CURRENCY, *EXPONENTS}):
+        problems.append(
+            f"{PREFIX}RECEIVING_ACCOUNTS: {currency!a} is neither a currency that is kept "
+            f'here (like CNY) nor "{ANY_CURRENCY}"'
+        )
+    if settings.profile not in PROFILES:
+        problems.append(f"{PREFIX}PROFILE names no rule profile; known: {', '.join(PROFILES)}")
     return problems
 
 
@@ -239,7 +338,7 @@ def _production_problems(settings: Settings) -> list[str]:
         )
     if settings.key_ring is None and settings.key_ring_file is None:
         problems.append(f"production needs {PREFIX}KEY_RING_FILE or {PREFIX}KEY_RING")
-    if DEV_RECEIVING in settings.receiving_accounts.values():
+    if not settings.receiving_accounts or DEV_RECEIVING in settings.receiving_accounts.values():
         problems.append(f"production needs its own {PREFIX}RECEIVING_ACCOUNTS")
     if settings.codec_token is None:
         problems.append(f"production needs {PREFIX}CODEC_TOKEN")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -59,12 +60,21 @@ class CommandLine:
         )  # fmt: skip
         return Answer(done.returncode, done.stdout.decode(), done.stderr.decode())
 
-    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+    def start(self, *arguments: str, output: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
         """Start and leave running."""
         return subprocess.Popen(
             self._line(arguments), cwd=self.folder, env=self._environment,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            stdout=output, stderr=output,
         )  # fmt: skip
+
+    def shell(self, script: str, timeout_s: int = 100) -> Answer:
+        """Run a shell's script in which ``$T`` is the command."""
+        line = shlex.join(self._line(()))
+        done = subprocess.run(
+            ["bash", "-c", f"T={shlex.quote(line)}; {script}"], capture_output=True,
+            cwd=self.folder, env=self._environment, timeout=timeout_s, check=False,
+        )  # fmt: skip
+        return Answer(done.returncode, done.stdout.decode(), done.stderr.decode())
 
     def _line(self, arguments: Iterable[str]) -> list[str]:
         return [sys.executable, "-m", "console", *arguments]

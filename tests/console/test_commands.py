@@ -17,6 +17,7 @@ from temporalio.testing import WorkflowEnvironment
 from activities.house import House
 from console.account import EXAMPLE as OPENING
 from console.app import main
+from console.generator import generate
 from console.receipt import EXAMPLE as RECEIPT
 from ledger.lanes import Lanes
 from ledger.orders import OrderBook
@@ -163,6 +164,17 @@ class TestLifecycle:
             page = await till.said("account", "home", "C5", *options)
             assert page["should_prompt_open"] is False
 
+    async def test_home_shows_the_figures_of_the_account(self, till: Till) -> None:
+        """P-11; and an account in another currency is not this one."""
+        await till.said("account", "open", "--from", "-", given=opening("C6"))
+        summary = (await till.said("account", "home", "C6"))["summary"]
+        figures = ("available", "frozen", "dues", "pending_withdrawals")
+        assert [summary[name] for name in figures] == ["0.00"] * 4
+        assert (summary["state"], summary["suspended"]) == ("OPENED", False)
+        answer = await till.run("account", "show", "C6", "--currency", "USD", "--json")
+        assert answer.code == 2
+        assert "USD" in answer.out
+
     async def test_demo_twice_changes_nothing_the_second_time(self, till: Till) -> None:
         """The main job: opened through the workflows, imported, verified; then found as it was."""
         first = await till.said("demo", "--merchants", "3", "--seed", "9")
@@ -176,6 +188,22 @@ class TestLifecycle:
         words = await till.run("demo", "--merchants", "3", "--seed", "9")
         assert "Nothing new" in words.out
         assert "GENERATED" in words.out
+
+    async def test_demo_on_a_truncated_file_ends_with_2(self, till: Till, tmp_path: Path) -> None:
+        """C-03: like the import of such a file; the books verify all the same."""
+        generate(tmp_path / "whole", seed=4, merchants=2, orders=300)
+        cut = tmp_path / "cut.csv.gz"
+        cut.write_bytes((tmp_path / "whole").read_bytes()[:5_000])
+        answer = await till.run("demo", "--orders", str(cut), "--merchants", "1", "--json")
+        assert (answer.code, answer.codes) == (2, ["FILE_TRUNCATED"])
+        assert answer.json["verification"]["ok"] is True
+        words = await till.run("demo", "--orders", str(cut), "--merchants", "1")
+        assert (words.code, "The file ended early: FILE_TRUNCATED" in words.out) == (2, True)
+
+    def test_demo_refuses_a_pipe(self, command: CommandLine) -> None:
+        """C-03: it reads its orders twice."""
+        answer = command.shell("$T demo --json --orders <(echo)")
+        assert (answer.code, answer.codes) == (2, ["FILE_UNREADABLE"])
 
     @pytest.mark.parametrize("name", ["olist", "uci"])
     async def test_demo_on_real_orders_verifies(self, till: Till, name: str) -> None:
@@ -195,6 +223,7 @@ class TestBadInput:
         ("amount", "code"),
         [
             ("0", "AMOUNT_NOT_POSITIVE"),
+            ("-5.00", "AMOUNT_NOT_POSITIVE"),
             ("5000.001", "AMOUNT_TOO_PRECISE"),
             ("5,000.00", "AMOUNT_MALFORMED"),
             ("1e4", "AMOUNT_MALFORMED"),

@@ -153,6 +153,63 @@ class TestImport:
         assert [r[0] for r in await in_transaction(engine, lambda c: fetch(c, due, ()))] == ["O2"]
 
 
+class TestAnyOrder:
+    async def test_returns_before_their_purchase_end_like_those_after_it(
+        self, command: CommandLine, engine: AsyncEngine, tmp_path: Path
+    ) -> None:
+        """C-09: 2 × 1003.00 of 2006.00 at three instalments, on the book, and run again."""
+        bought = "10:00:00,{},O1,PURCHASED,200600,CNY,3,0,"
+        parts = [f"10:0{n}:00,{{}},R{n},RETURNED,100300,CNY,3,0,O1" for n in (1, 2)]
+        delivered = "10:03:00,{},O1,DELIVERED,200600,CNY,3,0,"
+        orders = {
+            "M1": [bought, *parts, delivered],
+            "M2": [*parts, bought, delivered],
+            "M3": [parts[0], delivered, bought, parts[1]],
+        }
+        for merchant in orders:
+            await open_account(engine, merchant, fund=5_000_00)
+        rows = [f"{DAY} {one.format(who)}" for who, lines in orders.items() for one in lines]
+        file = event_file(tmp_path / "e.csv", rows)
+        said = command("orders", "import", str(file), "--json").json
+        assert (said["changed"], said["rejected"], said["still_parked"]) == (12, 0, 0)
+        for merchant in orders:
+            found = await Book(engine).balances(merchant, "CNY")
+            assert (found.available, found.frozen, found.dues) == (5_000_00, 0, 0)
+        holds = (await standing(engine))["holds"]
+        assert holds[0][1:] == holds[1][1:]
+        again = command("orders", "import", str(file), "--json").json
+        assert (again["changed"], again["replayed"], again["rejected"]) == (0, 12, 0)
+        assert (await verify(engine)).ok
+
+    async def test_rows_whose_purchase_never_comes_are_parked_and_counted(
+        self, command: CommandLine, engine: AsyncEngine, tmp_path: Path
+    ) -> None:
+        """P-49: the summary says how many notes of these accounts still wait."""
+        await open_account(engine, "M2", fund=5_000_00)
+        later = [
+            f"{DAY} 10:01:00,M2,R1,RETURNED,60000,CNY,6,0,O1",
+            f"{DAY} 10:02:00,M2,O2,DELIVERED,120000,CNY,6,0,",
+        ]
+        file = event_file(tmp_path / "e.csv", later)
+        for changed in (2, 0):
+            said = command("orders", "import", str(file), "--json").json
+            assert (said["changed"], said["still_parked"]) == (changed, 2)
+        event_file(file, [f"{DAY} 10:00:00,M2,O{n},PURCHASED,120000,CNY,6,0," for n in (1, 2)])
+        assert command("orders", "import", str(file), "--json").json["still_parked"] == 0
+        found = await Book(engine).balances("M2", "CNY")
+        assert (found.available, found.frozen) == (5_000_00 - 54_00, 18_00)
+
+    async def test_pipe_is_imported(
+        self, command: CommandLine, engine: AsyncEngine, tmp_path: Path
+    ) -> None:
+        """The same rows through a pipe, plain and packed, and from standard input."""
+        await open_account(engine, "M2", fund=5_000_00)
+        event_file(tmp_path / "e.csv", [f"{DAY} 10:00:00,M2,O1,PURCHASED,120000,CNY,6,0,"])
+        lines = ("<(cat e.csv)", "<(gzip -c e.csv)", "/dev/stdin < <(cat e.csv)")
+        said = [command.shell(f"$T orders import --json {line}").json for line in lines]
+        assert [(one["rows"], one["changed"]) for one in said] == [(1, 1), (1, 0), (1, 0)]
+
+
 class TestKilled:
     async def test_killed_five_times_equals_the_uninterrupted_run(
         self, postgres: Databases, tmp_path: Path
@@ -239,10 +296,27 @@ class TestRefused:
         answer = command("orders", "import", str(cut), "--json")
         assert (answer.code, answer.codes) == (2, ["FILE_TRUNCATED"])
         assert answer.json["changed"] > 100
+        assert answer.json["still_parked"] == 0
         rest = command("orders", "import", str(whole), "--json")
-        assert rest.code == 0
+        assert (rest.code, rest.json["waiting"]) == (0, 0)
         assert rest.json["replayed"] >= answer.json["changed"]
         assert (await verify(engine)).ok
+
+    async def test_row_before_the_cut_waits_for_the_whole_file(
+        self, command: CommandLine, engine: AsyncEngine, tmp_path: Path
+    ) -> None:
+        """C-09: its purchase may come after the cut, so nothing of it is sent."""
+        await open_account(engine, "M2", fund=5_000_00)
+        names = (f"X{os.urandom(20).hex()}" for _ in range(9_000))
+        filler = [f"{DAY} 10:00:00,M2,{name},SHIPPED,1,CNY,6,0," for name in names]
+        early = f"{DAY} 10:01:00,M2,R1,RETURNED,60000,CNY,6,0,O1"
+        bought = f"{DAY} 10:00:00,M2,O1,PURCHASED,120000,CNY,6,0,"
+        packed = gzip.compress(event_file(tmp_path / "e", [early, *filler, bought]).read_bytes())
+        cut = tmp_path / "cut.csv.gz"
+        cut.write_bytes(packed[: len(packed) // 2])
+        answer = command("orders", "import", str(cut), "--json")
+        assert (answer.codes, answer.json["waiting"]) == (["FILE_TRUNCATED"], 1)
+        assert (answer.json["messages"], answer.json["still_parked"]) == (0, 0)
 
     @pytest.mark.parametrize(
         "options",

@@ -8,6 +8,7 @@ import resource
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Timer
 
 import pytest
 
@@ -85,6 +86,38 @@ class TestRows:
         (row,) = read(written(tmp_path / "e.csv", lines))
         assert isinstance(row, EventRow)
         assert (row.merchant, row.instalments, row.ref_order) == ("M2", None, None)
+
+
+class TestPipes:
+    @pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
+    def test_pipe_is_read_like_a_file(self, packed: bool) -> None:
+        """A file that comes through a pipe, its first byte alone."""
+        body = "\n".join([HEADER, GOOD, GOOD]).encode()
+        body = gzip.compress(body) if packed else body
+        reading, writing = os.pipe()
+
+        def feed() -> None:
+            os.write(writing, body[1:])
+            os.close(writing)
+
+        try:
+            os.write(writing, body[:1])
+            rest = Timer(0.05, feed)
+            rest.start()
+            file = OrderEventFile(Path(f"/dev/fd/{reading}"))
+            assert file.size_bytes() == 0
+            assert [row.line for row in file.rows()] == [2, 3]
+            assert file.position_bytes == len(body)
+            rest.join()
+        finally:
+            os.close(reading)
+
+    def test_position_ends_at_the_size(self, tmp_path: Path) -> None:
+        """Progress: what was read of the stored bytes."""
+        file = OrderEventFile(written(tmp_path / "e.csv", [HEADER, GOOD]))
+        assert file.position_bytes == 0
+        list(file.rows())
+        assert file.position_bytes == file.size_bytes()
 
 
 class TestBadRows:

@@ -1,8 +1,9 @@
 """C-11, S9, S10: personal data through every lifecycle, then looked for wherever others can look.
 
-Eleven canary strings go in through the client on the real stack: raw histories with every payload
-and failure, search attributes, memos, ids, logs, metrics and the tables must not hold one of them,
-while the codec endpoint shows them.
+Fifteen canary strings go in through the client on the real stack: raw histories with every payload
+and failure, search attributes, memos, ids, logs, metrics and tables must not hold one of them,
+while the codec endpoint shows them. Expiry is not here: fifteen days do not pass on a real stack,
+and it carries no text.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -29,23 +31,28 @@ from tests.stack import engine_on
 from tillkeeper.client import Tillkeeper
 from tillkeeper.codec import data_converter
 from tillkeeper.contracts.account import (
+    AccountState,
     AddContact,
     BankDetails,
     BankDetailsSource,
     BankDetailsState,
+    CloseAccount,
     ConfigureAlerts,
     Contact,
     MerchantType,
     OpenAccount,
     ProvideBankDetails,
     ReplaceContact,
+    SetStanding,
 )
 from tillkeeper.contracts.errors import Rejected
+from tillkeeper.contracts.order import OrderEvent, OrderMessage
 from tillkeeper.contracts.receipt import PayerKind, ReceiptReport
-from tillkeeper.contracts.topup import TopUpRequest
+from tillkeeper.contracts.topup import CancelTopUp, TopUpRequest, TopUpState
 from tillkeeper.sealing import KeyRing
 from worker.embedded.discovery import StackAddresses
 
+OPERATING: Final = Path(__file__).parents[2] / "docs" / "operating.md"
 COMPANY: Final = "金丝雀贸易有限公司"
 CANARIES: Final = (
     COMPANY,
@@ -59,7 +66,12 @@ CANARIES: Final = (
     "13900020002",
     "黄鹂商贸有限公司",
     "6225999988887777666",
+    "因金丝雀先生来电而取消",
+    "疑似冒用黄鹂女士证件",
+    "黄鹂女士已核实 13900030003",
+    "应金丝雀先生要求销户",
 )
+REASONS: Final = CANARIES[11:]
 DETAILS: Final = BankDetails(
     bank="工商银行", branch=CANARIES[2], account_number=CANARIES[1], company_name=COMPANY,
     source=BankDetailsSource.SELF_SERVICE, state=BankDetailsState.PENDING,
@@ -128,12 +140,37 @@ async def _live(till: Tillkeeper, number: str) -> None:
                 booked_at=BOOKED,
             )
         )
+    await _decide(till)
     refused = opening.model_copy(update={"merchant": "M2", "prepaid_eligible": False})
     with suppress(Rejected):
         await till.open_account(refused)
     crooked = opening.model_copy(update={"merchant": "M3", "bank_details": wrong})
     with suppress(Rejected):
         await till.open_account(crooked)
+    leaving = opening.model_copy(update={"merchant": "M5", "bank_details": effective})
+    await till.open_account(leaving)
+    closed = await till.close_account("M5", "CNY", CloseAccount(reason=REASONS[3], actor="user1"))
+    assert closed.state is AccountState.CLOSED
+
+
+async def _decide(till: Tillkeeper) -> None:
+    """Every decision that carries a reason, taken and refused, and an order left with Temporal."""
+    await till.request_topup(TopUpRequest(merchant="M1", request="T2", amount_minor=600_000))
+    cancel = CancelTopUp(reason=REASONS[0], actor="user1")
+    cancelled = await till.cancel_topup("M1", "T2", cancel)
+    assert cancelled.state is TopUpState.CANCELLED
+    for abnormal, reason in ((True, REASONS[1]), (False, REASONS[2])):
+        standing = SetStanding(abnormal=abnormal, reason=reason, actor="risk1")
+        await till.set_standing("M1", "CNY", standing)
+    with suppress(Rejected):
+        await till.close_account("M1", "CNY", CloseAccount(reason=REASONS[3], actor="user1"))
+    with suppress(Rejected):
+        await till.cancel_topup("M1", "T1", CancelTopUp(reason=REASONS[0], actor="user1"))
+    hold = OrderMessage(
+        event=OrderEvent.HOLD, merchant="M1", currency="CNY", order="O1", at=datetime.now(UTC),
+        amount_minor=36_00,
+    )  # fmt: skip
+    await till.hand_over(hold)
 
 
 async def _histories(client: Client) -> list[dict[str, Any]]:
@@ -168,15 +205,20 @@ class TestCanaries:
             await handle.result()
 
         histories = await _histories(client)
-        assert len(histories) == 2 * 7
+        assert len(histories) == 2 * 10
         assert _hits(json.dumps(histories, ensure_ascii=False)) == []
         assert _hits(json.dumps(histories)) == []
         metrics = await asyncio.to_thread(_read, addresses.metrics)
-        assert "tillkeeper" in metrics
+        # Everything that a worker can measure has happened here, so the page's names are all there.
+        page = OPERATING.read_text("utf-8").partition("## What to watch")[2].partition("\n## ")[0]
+        named = re.findall(r"\b(?:temporal|tillkeeper)_[a-z_]+", page)
+        assert len(set(named)) > 8
+        assert [name for name in named if name not in metrics] == []
         assert _hits(metrics) == []
         for log in home.path.rglob("*.log"):
             assert _hits(log.read_text(encoding="utf-8", errors="replace")) == [], log
-        assert _hits(await _tables(addresses.migration_url)) == []
+        tables = await _tables(addresses.migration_url)
+        assert _hits("\n".join(tables.values())) == []
         shown = json.dumps(await asyncio.to_thread(_decoded, addresses.codec, histories))
         assert set(_hits(shown)) == set(CANARIES)
 
@@ -187,19 +229,18 @@ def _read(url: str) -> str:
         return text_
 
 
-async def _tables(url: str) -> str:
-    """Every row of every table, as text."""
+async def _tables(url: str) -> dict[str, str]:
+    """The rows of each table, as text."""
     async with engine_on(url, pool_size=1) as engine, engine.connect() as connection:
         names = await connection.scalars(
             text("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
         )
-        rows = [
-            str(row)
-            for name in names.all()
-            for row in await connection.scalars(text(f'SELECT t::text FROM "{name}" t'))  # noqa: S608
-        ]
-    assert len(rows) > 20
-    return "\n".join(rows)
+        found = {}
+        for name in names.all():
+            rows = await connection.scalars(text(f'SELECT t::text FROM "{name}" t'))  # noqa: S608
+            found[name] = "\n".join(str(row) for row in rows)
+    assert sum(text_.count("\n") for text_ in found.values()) > 20
+    return found
 
 
 def _payloads(node: Any) -> list[dict[str, Any]]:

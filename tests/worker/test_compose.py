@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from tests.stack import Databases, engine_on, running_postgres
 from worker.database import migrate
 from worker.embedded.postgres import binaries
-from worker.embedded.temporal import SEARCH_ATTRIBUTES
+from worker.search_attributes import SEARCH_ATTRIBUTES
 from worker.settings import Settings
 
 ROOT = Path(__file__).parents[2]

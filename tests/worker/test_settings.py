@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from tillkeeper.sealing import KeyRing
+from worker.codec_server import codec_app
 from worker.keys import first_key_ring, load_key_ring
 from worker.refusal import CannotStart
-from worker.settings import Settings, asyncpg_url, is_loopback, load_settings
+from worker.settings import Settings, asyncpg_url, is_loopback, is_origin, load_settings
 
-ACCOUNTS = '{"CNY": {"name": "Platform", "bank": "Bank", "number": "123"}}'
+ACCOUNT = '{"name": "Platform", "bank": "Bank", "number": "123"}'
+ACCOUNTS = f'{{"CNY": {ACCOUNT}}}'
 
 
 @pytest.fixture(autouse=True)
@@ -79,7 +81,26 @@ class TestLoad:
             ("bind", "0.0.0.0", "CODEC_TOKEN"),  # noqa: S104
             ("receiving_accounts", "{", "JSON"),
             ("receiving_accounts", '{"CNY": {"name": "x"}}', "RECEIVING_ACCOUNTS"),
+            ("receiving_accounts", f'{{"cny": {ACCOUNT}}}', "'cny' is neither a currency"),
+            ("receiving_accounts", f'{{"a\\nb": {ACCOUNT}}}', "neither a currency"),
+            ("receiving_accounts", f'{{"CNY": {ACCOUNT}, "CNY": {ACCOUNT}}}', "stands twice"),
+            ("receiving_accounts", ACCOUNTS.replace('"bank"', '"name"'), "stands twice"),
+            ("receiving_accounts", ACCOUNTS.replace("Platform", " "), "not empty"),
+            ("receiving_accounts", ACCOUNTS.replace("Bank", "a\\nb"), "control or invisible"),
+            ("receiving_accounts", ACCOUNTS.replace("123", "\u200b"), "control or invisible"),
+            ("receiving_accounts", ACCOUNTS.replace('"bank"', '"a\\nb"'), "RECEIVING_ACCOUNTS"),
+            ("receiving_accounts", "[" * 100_000, "JSON"),
+            ("codec_origins", '["*"]', "exact origins"),
+            ("codec_origins", '["http://127.0.0.1:8233", "https://ui/"]', "exact origins"),
+            ("codec_origins", "http://127.0.0.1:8233", "JSON"),
+            ("codec_token", " " * 16, "without spaces"),
+            ("codec_token", "0123456789abcde ", "without spaces"),
+            ("bind", "nonsense", "BIND must be an IP address"),
+            ("bind", "", "BIND must be an IP address"),
+            ("home", "", "HOME: must name a directory"),
+            ("home", " ", "HOME: must name a directory"),
             ("profile", "latest", "PROFILE"),
+            ("profile", "jd-prepaid@2031-01", "known: jd-prepaid@2023-11"),
             ("log_level", "chatty", "LOG_LEVEL"),
         ],
     )
@@ -96,6 +117,70 @@ class TestLoad:
         assert "secret-word" not in str(refused.value)
         monkeypatch.setenv("TILLKEEPER_DATABASE_URL", "postgresql://u:secret-word@h/d")
         assert "secret-word" not in repr(load_settings())
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "postgresql://till:ab@cd:s3cret@h/d",
+            "postgresql://till:ab@s3cret@h/d",
+            "postgresql://till:ab@cd/s3cret@h/d",
+            "postgresql://till@h:s3cret/d",
+            "postgresql://till@h/d?port=s3cret",
+            "postgresql://till:s3cret@h:70000/d",
+        ],
+    )
+    @pytest.mark.parametrize("name", ["database_url", "migration_url"])
+    def test_misread_password_is_never_quoted(
+        self, monkeypatch: pytest.MonkeyPatch, name: str, url: str
+    ) -> None:
+        with pytest.raises(CannotStart, match="not a database URL") as refused:
+            load(monkeypatch, **({"database_url": "postgresql://h/d"} | {name: url}))
+        assert "s3cret" not in str(refused.value)
+        assert refused.value.__cause__ is None
+        assert refused.value.__suppress_context__
+
+    def test_good_values_are_kept(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        settings = load(
+            monkeypatch,
+            receiving_accounts=ACCOUNTS,
+            codec_origins='["http://[::1]:8233", "https://ui.example"]',
+            bind="::1",
+            database_url="postgresql://u:p%40ss@/d?host=/tmp/socket&port=5433",
+        )
+        account = settings.receiving_account("CNY")
+        assert account is not None
+        assert account.number == "123"
+        assert settings.codec_origins == ("http://[::1]:8233", "https://ui.example")
+
+
+class TestOrigins:
+    @pytest.mark.parametrize("origin", ["http://127.0.0.1:8233", "http://[::1]:1", "https://a.b"])
+    def test_exact_origin_is_accepted_here_and_by_the_codec(self, origin: str) -> None:
+        assert is_origin(origin)
+        codec_app(KeyRing.generate("k1"), allowed_origins=[origin], token=None)
+
+    @pytest.mark.parametrize(
+        "origin",
+        [
+            "*",
+            "http://*.a.b",
+            "http://a/",
+            "http://u@a",
+            "ftp://a",
+            "a",
+            "",
+            "http://",
+            "http://[x",
+        ],
+    )
+    def test_what_the_codec_refuses_is_refused_here(self, origin: str) -> None:
+        assert not is_origin(origin)
+        with pytest.raises(ValueError, match=r".+"):
+            codec_app(KeyRing.generate("k1"), allowed_origins=[origin], token=None)
+
+    @pytest.mark.parametrize("origin", ["http://a:0", "http://a:70000", "http://A", "http://a b"])
+    def test_what_no_browser_sends_is_refused(self, origin: str) -> None:
+        assert not is_origin(origin)
 
 
 class TestProduction:
@@ -123,6 +208,13 @@ class TestProduction:
         variables = production(tmp_path)
         del variables[without]
         with pytest.raises(CannotStart, match=said):
+            load(monkeypatch, **variables)
+
+    def test_no_receiving_account_is_refused(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        variables = production(tmp_path) | {"receiving_accounts": "{}"}
+        with pytest.raises(CannotStart, match="its own TILLKEEPER_RECEIVING_ACCOUNTS"):
             load(monkeypatch, **variables)
 
     def test_clear_text_on_loopback_is_accepted(
@@ -166,3 +258,11 @@ class TestKeyRing:
         with pytest.raises(CannotStart) as refused:
             load_key_ring(Settings(home=tmp_path))
         assert "secret-word" not in str(refused.value)
+
+    def test_binary_ring_is_refused(self, tmp_path: Path) -> None:
+        path = tmp_path / "keyring.json"
+        path.write_bytes(b"\xff\xfe\x00secret-word")
+        path.chmod(0o600)
+        with pytest.raises(CannotStart, match=r"keyring\.json is refused: it is not a text") as no:
+            load_key_ring(Settings(home=tmp_path))
+        assert "secret-word" not in str(no.value)

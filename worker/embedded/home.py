@@ -15,12 +15,11 @@ from typing import Self
 from worker.refusal import CannotStart, sentence_for
 
 _LOCK_FILE = "stack.lock"
-_SPARE_BYTES = 256 * 1024 * 1024
 
 
-def prepare_home(home: Path) -> Path:
-    """Create the home for its owner only and prove that it can be written; returns its absolute
-    path.
+def prepare_home(home: Path, *, spare_mb: int) -> Path:
+    """Create the home for its owner only, prove that it can be written and that `spare_mb` MB are
+    free; returns its absolute path.
     """
     place = home.expanduser().absolute()
     try:
@@ -37,10 +36,9 @@ def prepare_home(home: Path) -> Path:
         free = os.statvfs(place)
     except OSError as error:
         raise CannotStart(sentence_for(error, f"use the home {place}")) from error
-    if free.f_bavail * free.f_frsize < _SPARE_BYTES:
+    if free.f_bavail * free.f_frsize < spare_mb << 20:
         raise CannotStart(
-            f"Less than {_SPARE_BYTES >> 20} MB are free at {place}: "
-            "make room or set TILLKEEPER_HOME."
+            f"Less than {spare_mb} MB are free at {place}: make room or set TILLKEEPER_HOME."
         )
     return place
 

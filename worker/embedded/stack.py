@@ -15,6 +15,7 @@ from pathlib import Path
 import structlog
 from sqlalchemy.engine import make_url
 
+from worker.client import connect
 from worker.database import make_login, migrate
 from worker.embedded.discovery import STACK_FILE, StackAddresses, find_stack, save_stack
 from worker.embedded.home import HomeLock, prepare_home
@@ -24,6 +25,7 @@ from worker.embedded.process import Child, full_disk
 from worker.embedded.temporal import EmbeddedTemporal, TemporalPorts, end_leftover, temporal_binary
 from worker.keys import first_key_ring, key_ring_path
 from worker.refusal import CannotStart
+from worker.search_attributes import make_search_attributes
 from worker.service import Doors, Serving, Targets, default_origins, service
 from worker.settings import Settings, asyncpg_url
 from worker.telemetry import configure_logging
@@ -53,7 +55,7 @@ async def up(settings: Settings) -> int:
     runs already.
     """
     _refuse_unfit(settings)
-    home = prepare_home(settings.home)
+    home = prepare_home(settings.home, spare_mb=settings.spare_mb)
     settings = settings.model_copy(update={"home": home})
     with HomeLock(home) as lock:
         if not lock.take():
@@ -81,9 +83,11 @@ async def _running(
         address = settings.temporal_address
         ports = await _temporal_ports(settings, doors) if address is None else None
         database = await _database(settings, stack)
-        temporal = _Temporal(address or "", None, settings.codec_origins, None)
         if ports is not None:
             temporal = await _temporal(settings, ports, stack)
+        else:
+            temporal = _Temporal(address or "", None, settings.codec_origins, None)
+            await make_search_attributes(await connect(settings, temporal.address, None))
         _say("Starting the worker …")
         targets = Targets(database.app, temporal.address, temporal.origins)
         serving = await stack.enter_async_context(service(settings, targets, ring, doors))

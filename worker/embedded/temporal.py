@@ -16,15 +16,8 @@ from pathlib import Path
 from worker.embedded.ports import LOOPBACK
 from worker.embedded.process import Child, Command, full_disk, spawn, sweep
 from worker.refusal import CannotStart
+from worker.search_attributes import SEARCH_ATTRIBUTES
 
-SEARCH_ATTRIBUTES = {
-    "Merchant": "Keyword",
-    "Lifecycle": "Keyword",
-    "Stage": "Keyword",
-    "NeedsPerson": "Bool",
-    "AmountMinor": "Int",
-    "DueAt": "Datetime",
-}
 _STATE_FILE = "temporal.db"
 _PID_FILE = "temporal.pid"
 _START_TIMEOUT_S = 60

@@ -192,7 +192,7 @@ CREATE TABLE audit (
     subject     text        NOT NULL,
     action      text        NOT NULL,
     actor       text        NOT NULL,
-    reason      text        NOT NULL DEFAULT '',
+    reason_sealed bytea,                           -- what a person typed
     before      jsonb       NOT NULL,
     after       jsonb       NOT NULL,
     profile     text        NOT NULL,
