@@ -37,7 +37,7 @@ def orders() -> None:
 
 
 @app.command("import")
-def import_(  # noqa: PLR0913 - each option is a parameter
+def import_(
     file: Annotated[Path, typer.Argument(help="CSV with an event a row, plain or gzip.")],
     instalments: Instalments = None,
     merchants: Annotated[

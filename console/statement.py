@@ -36,7 +36,7 @@ LINES_SHOWN: Final = 200
 FIRST_DAY: Final = "1970-01-02"
 
 
-def statement(  # noqa: PLR0913 - each option is a parameter
+def statement(
     merchant: Merchant,
     currency: CurrencyOption = "CNY",
     first: Annotated[str, typer.Option("--from", help="First day, like 2024-05-01.")] = FIRST_DAY,

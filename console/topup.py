@@ -27,7 +27,7 @@ app = typer.Typer(help="Top-ups by wire transfer.", no_args_is_help=True)
 
 # A negative amount is an amount to refuse, not an option.
 @app.command("request", context_settings={"ignore_unknown_options": True})
-def request(  # noqa: PLR0913 - each option is a parameter
+def request(
     merchant: Merchant,
     request_id: RequestId,
     amount: Annotated[str, typer.Argument(help="Like 5000.00.")],

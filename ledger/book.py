@@ -179,7 +179,8 @@ def _linked_refusals(
         del known[key]
     answers: list[TransferOutcome] = []
     for position, (key, request) in enumerate(group):
-        if key not in undone and position < len(outcomes):
+        culprit = position == len(outcomes) - 1
+        if culprit or (key not in undone and position < len(outcomes)):
             answers.append(outcomes[position])
         elif key in known:
             answers.append(_known_answer(known[key], request))
