@@ -1,0 +1,1 @@
+"""Banks' files, read into one form; nothing here keeps, matches or books what it reads."""

@@ -1,0 +1,62 @@
+"""The money of an entry and of its parts: amount, currency, side; exact or refused, no guess."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from gateways.bank.amounts import exact_minor
+from gateways.bank.iso20022.shapes import Fields
+from tillkeeper.contracts.bank import Side
+from tillkeeper.contracts.errors import Code, Rejected
+
+SIDES: Final = {"CRDT": Side.CREDIT, "DBIT": Side.DEBIT}
+
+Part = tuple[int | None, Fields]
+"""The line on which a ``TxDtls`` begins, and its fields."""
+
+
+class Money(NamedTuple):
+    """Minor units of a currency and the way they went; None where no amount is stated."""
+
+    amount_minor: int | None
+    currency: str
+    side: Side
+
+
+def entry_money(said: Fields, *, default: Side | None = None) -> Money:
+    """What an entry or a balance states. Raises Rejected when it cannot be read exactly."""
+    side = _side(said, default)
+    currency = said.get("amount_currency")
+    amount = exact_minor(said.get("amount"), currency)
+    return Money(amount, currency or "", side)
+
+
+def part_money(said: Fields, entry: Money, entry_said: Fields, *, alone: bool) -> Money:
+    """What a part states; an only part without an amount has the entry's. Raises Rejected."""
+    side = _side(said, entry.side)
+    text = said.get("amount")
+    if text is None:
+        return Money(entry.amount_minor if alone else None, entry.currency, side)
+    currency = said.get("amount_currency") or entry.currency
+    if currency == entry.currency and text == entry_said.get("amount"):
+        return Money(entry.amount_minor, currency, side)
+    return Money(exact_minor(text, currency), currency, side)
+
+
+def adds_up(parts: Sequence[Money], entry: Money) -> bool:
+    """Whether the parts make up the entry exactly, in its currency."""
+    total = 0
+    for part in parts:
+        if part.amount_minor is None or part.currency != entry.currency:
+            return False
+        total += part.amount_minor if part.side is entry.side else -part.amount_minor
+    return total == entry.amount_minor
+
+
+def _side(said: Fields, default: Side | None) -> Side:
+    text = said.get("side")
+    side = default if text is None else SIDES.get(text)
+    if side is None:
+        raise Rejected(Code.BANK_FILE_SIDE, detail="neither CRDT nor DBIT")
+    return side
