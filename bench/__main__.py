@@ -1,4 +1,4 @@
-"""``python -m bench ledger|statement|growth``: prints figures with their goals beside, exits 0.
+"""``python -m bench ledger|statement|growth|bank``: prints figures beside their goals, exits 0.
 
 With ``--check`` it exits 1 when a goal is missed: for a quiet machine, never for a test.
 """
@@ -9,6 +9,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from bench.bank import TRANSACTIONS, measure_bank
 from bench.growth import measure_growth
 from bench.ledger import Sizes, measure_ledger
 from bench.report import missed, print_json, print_table
@@ -32,6 +33,8 @@ async def _perform(asked: argparse.Namespace) -> int:
 
 
 async def _measure(asked: argparse.Namespace) -> dict[str, float]:
+    if asked.measure == "bank":
+        return measure_bank(asked.transactions)
     if asked.measure == "growth":
         return await measure_growth(asked.transfers, _say)
     if asked.measure == "statement":
@@ -49,7 +52,9 @@ def _parser() -> argparse.ArgumentParser:
     statement.add_argument("--rows", type=int, default=1_000_000)
     growth = measures.add_parser("growth", help="posting on a large book, some minutes")
     growth.add_argument("--transfers", type=int, default=5_000_000)
-    for each in (ledger, statement, growth):
+    bank = measures.add_parser("bank", help="reading one long bank statement")
+    bank.add_argument("--transactions", type=int, default=TRANSACTIONS)
+    for each in (ledger, statement, growth, bank):
         each.add_argument("--json", action="store_true", help="one object instead of a table")
         each.add_argument("--check", action="store_true", help="exit 1 when a goal is missed")
     return parser

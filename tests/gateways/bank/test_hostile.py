@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from bench.bank import large_statement
 from gateways.bank import mt940
 from gateways.bank.findings import PROBLEMS_MAX
 from gateways.bank.iso20022 import camt, document
 from gateways.bank.reading import read_bank_file
-from tests.gateways.bank.support import large_statement, own, read, refused
+from tests.gateways.bank.support import own, read, refused
 from tillkeeper.contracts.errors import Code, Rejected
 
 STATEMENT = own("statement.camt053.xml").decode()

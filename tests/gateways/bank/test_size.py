@@ -1,24 +1,19 @@
-"""Large files: memory stays flat, and reading costs little beside walking the elements."""
+"""Large files: memory stays flat (speed is measured by ``python -m bench bank``)."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import pytest
-from lxml import etree
 
-from gateways.bank.reading import read_bank_file
-from tests.gateways.bank.support import large_statement
+from bench.bank import large_statement
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 TRANSACTIONS: Final = 10_000
 MEMORY_MB_MAX: Final = 150
-RATIO_MAX: Final = 2
 
 _MEASURE: Final = """
 import re, sys
@@ -42,25 +37,3 @@ class TestMemory:
         counted, megabytes = map(int, done.stdout.split())
         assert counted == TRANSACTIONS
         assert megabytes <= MEMORY_MB_MAX
-
-
-def _best(work: Callable[[], object]) -> float:
-    """Processor seconds of the best of three runs."""
-    seconds = []
-    for _ in range(3):
-        begun = time.process_time()
-        work()
-        seconds.append(time.process_time() - begun)
-    return min(seconds)
-
-
-class TestTime:
-    def test_reading_costs_at_most_twice_lxmls_own_stream(self, tmp_path: Path) -> None:
-        """The reference visits and clears every element and keeps nothing: flat memory's price."""
-        path = large_statement(tmp_path / "big.xml", transactions=TRANSACTIONS, batch=1)
-
-        def stream() -> None:
-            for _, element in etree.iterparse(str(path)):
-                element.clear()
-
-        assert _best(lambda: read_bank_file(path)) <= RATIO_MAX * _best(stream)
