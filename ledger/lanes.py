@@ -114,8 +114,11 @@ class _Lane:
                 if not answer.done():
                     answer.set_exception(error)
             return
-        for entry in batch:
-            await self._apply([entry])
+        try:
+            for entry in batch:
+                await self._apply([entry])
+        finally:
+            _give_up(batch)
 
 
 def _give_up(entries: Iterable[_Entry]) -> None:

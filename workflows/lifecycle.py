@@ -100,6 +100,9 @@ class Lifecycle:
         while True:
             try:
                 return await call(door, command())
+            except asyncio.CancelledError:
+                # So a cancel arrives when the activity's answer is there already: ask again.
+                self.note_cancel()
             except ActivityError as error:
                 if is_cancelled_exception(error):
                     self.note_cancel()

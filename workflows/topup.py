@@ -139,9 +139,14 @@ class TopUpWorkflow(Lifecycle):
             self.note_cancel()
             return
         self._nudged = False
-        async with self.lock:
-            if self._waits:
-                self._seen(await self._through(step, None))
+        try:
+            async with self.lock:
+                if self._waits:
+                    self._seen(await self._through(step, None))
+        except asyncio.CancelledError:
+            # Cancelled while a decision held the lock: look again after it.
+            self._nudged = True
+            self.note_cancel()
 
     async def _nudge(self) -> None:
         self._nudged = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -12,8 +13,8 @@ from ledger.engine import make_engine
 from ledger.lanes import Lanes
 from ledger.orders import OrderBook
 from tests.ledger.support import figures, hold, open_account
-from tillkeeper.contracts.errors import Code, Unavailable
-from tillkeeper.contracts.order import OrderResult
+from tillkeeper.contracts.errors import BookBroken, Code, Unavailable
+from tillkeeper.contracts.order import OrderMessage, OrderOutcome, OrderResult
 
 
 class TestSubmit:
@@ -92,3 +93,21 @@ class TestSubmit:
                 await lanes.submit(hold("M1", "O1", 100))
             assert (await lanes.submit(hold("M1", "O9", 100))).result is OrderResult.APPLIED
         await engine.dispose()
+
+    async def test_a_lane_that_is_stopped_while_it_sorts_out_a_batch_leaves_nobody_waiting(
+        self, engine: AsyncEngine
+    ) -> None:
+        class Stubborn(OrderBook):
+            async def apply(self, messages: Sequence[OrderMessage]) -> list[OrderOutcome]:
+                if len(messages) > 1:
+                    raise BookBroken("one of them")
+                await asyncio.sleep(60)
+                return []
+
+        lanes = Lanes(Stubborn(engine), lanes=1)
+        waiting = [asyncio.create_task(lanes.submit(hold("M1", f"O{n}", 1))) for n in range(5)]
+        await asyncio.sleep(0.1)
+        [lane] = [t for t in asyncio.all_tasks() if "_run" in repr(t.get_coro())]
+        lane.cancel()
+        answers = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 5)
+        assert {type(answer) for answer in answers} == {Unavailable}

@@ -76,3 +76,17 @@ class TestHandOver:
             handle = platform.client.get_workflow_handle(workflow_id, result_type=OrderOutcome)
             outcomes.append((await handle.result()).code)
         assert outcomes == [None, Code.KEY_REUSED, Code.ACCOUNT_NOT_OPENED]
+
+    async def test_a_cancel_before_any_worker_loses_no_message(self, idle: Platform) -> None:
+        """P-43: never dropped, though somebody asks Temporal to cancel it at once."""
+        await open_account(idle.engine, idle.merchant, fund=10_000)
+        message = OrderMessage(
+            event=OrderEvent.HOLD, merchant=idle.merchant, currency="CNY", order="O1",
+            at=DAY, amount_minor=3_600,
+        )  # fmt: skip
+        workflow_id = await idle.till.hand_over(message)
+        handle = idle.client.get_workflow_handle(workflow_id, result_type=OrderOutcome)
+        await handle.cancel()
+        async with idle.worker():
+            assert (await handle.result()).result is OrderResult.APPLIED
+        assert figures(await idle.balances()) == (6_400, 3_600, 0)
