@@ -8,7 +8,6 @@ so it listens on loopback or behind the company's sign-in, never open to a netwo
 import hmac
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
-from urllib.parse import urlsplit
 
 from google.protobuf import json_format
 from pydantic import SecretStr
@@ -22,6 +21,7 @@ from temporalio.api.common.v1 import Payload, Payloads
 
 from tillkeeper.codec import SealingCodec
 from tillkeeper.sealing import KeyRing
+from worker.settings import is_origin
 
 BODY_BYTES_MAX: Final = 8 * 1024 * 1024
 PREFLIGHT_AGE_S: Final = 600
@@ -39,7 +39,7 @@ def codec_app(
     passes a token only to an https address. ValueError on a wildcard, a path or an empty token.
     """
     origins = frozenset(allowed_origins)
-    if any(not _is_origin(origin) for origin in origins):
+    if any(not is_origin(origin) for origin in origins):
         raise ValueError("an allowed origin is exactly scheme://host[:port]")
     if token is not None and not token.get_secret_value():
         raise ValueError("an empty codec token protects nothing")
@@ -80,12 +80,6 @@ def _endpoint(
         return _reply({"payloads": [_as_json(p) for p in await turn(payloads.payloads)]})
 
     return answer
-
-
-def _is_origin(text: str) -> bool:
-    parts = urlsplit(text)
-    exact = text == f"{parts.scheme}://{parts.netloc}" and "*" not in text and "@" not in text
-    return exact and parts.scheme in ("http", "https") and bool(parts.hostname)
 
 
 def _bears(request: Request, token: SecretStr) -> bool:
