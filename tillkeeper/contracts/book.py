@@ -27,6 +27,9 @@ class Bucket(StrEnum):
     DUES = "dues"
     BANK = "bank"
     UNMATCHED_RECEIPTS = "unmatched_receipts"
+    UNMATCHED_PAYMENTS = "unmatched_payments"
+    RETURNING_RECEIPTS = "returning_receipts"
+    BANK_CHARGES = "bank_charges"
     FEE_INCOME = "fee_income"
     DUES_UNEARNED = "dues_unearned"
 
@@ -35,6 +38,13 @@ class TransferKind(StrEnum):
     """Every way in which money moves, by its effect in rules.md 1.4."""
 
     RECEIPT = "receipt"
+    RECEIPT_REVERSED = "receipt_reversed"
+    RECEIPT_RETURN = "receipt_return"
+    RECEIPT_RETURN_PAID = "receipt_return_paid"
+    RECEIPT_RETURN_FAILED = "receipt_return_failed"
+    BANK_DEBIT = "bank_debit"
+    BANK_DEBIT_REVERSED = "bank_debit_reversed"
+    BANK_CHARGE = "bank_charge"
     TOPUP = "topup"
     HOLD = "hold"
     DUES_RAISED = "dues_raised"

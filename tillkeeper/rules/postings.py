@@ -46,6 +46,9 @@ CHART: Final = MappingProxyType(
         _B.DUES: BucketRule(Side.DEBIT, floored=True),
         _B.BANK: BucketRule(Side.DEBIT, floored=False, platform=True),
         _B.UNMATCHED_RECEIPTS: BucketRule(Side.CREDIT, floored=True, platform=True),
+        _B.UNMATCHED_PAYMENTS: BucketRule(Side.DEBIT, floored=True, platform=True),
+        _B.RETURNING_RECEIPTS: BucketRule(Side.CREDIT, floored=True, platform=True),
+        _B.BANK_CHARGES: BucketRule(Side.DEBIT, floored=False, platform=True),
         _B.FEE_INCOME: BucketRule(Side.CREDIT, floored=False, platform=True, shards=16),
         _B.DUES_UNEARNED: BucketRule(Side.CREDIT, floored=True, platform=True, shards=16),
     }
@@ -54,6 +57,13 @@ CHART: Final = MappingProxyType(
 TEMPLATES: Final = MappingProxyType(
     {
         _K.RECEIPT: Template(_B.BANK, _B.UNMATCHED_RECEIPTS),
+        _K.RECEIPT_REVERSED: Template(_B.UNMATCHED_RECEIPTS, _B.BANK),
+        _K.RECEIPT_RETURN: Template(_B.UNMATCHED_RECEIPTS, _B.RETURNING_RECEIPTS),
+        _K.RECEIPT_RETURN_PAID: Template(_B.RETURNING_RECEIPTS, _B.BANK),
+        _K.RECEIPT_RETURN_FAILED: Template(_B.RETURNING_RECEIPTS, _B.UNMATCHED_RECEIPTS),
+        _K.BANK_DEBIT: Template(_B.UNMATCHED_PAYMENTS, _B.BANK),
+        _K.BANK_DEBIT_REVERSED: Template(_B.BANK, _B.UNMATCHED_PAYMENTS),
+        _K.BANK_CHARGE: Template(_B.BANK_CHARGES, _B.UNMATCHED_PAYMENTS),
         _K.TOPUP: Template(_B.UNMATCHED_RECEIPTS, _B.AVAILABLE, income=True),  # T1
         _K.HOLD: Template(_B.AVAILABLE, _B.FROZEN),  # T2
         _K.DUES_RAISED: Template(_B.DUES, _B.DUES_UNEARNED),  # T3
