@@ -1,0 +1,21 @@
+"""What services use: typed calls over a plain Temporal client that start, decide and ask.
+
+Promises one answer per business id: the same request again is answered alike, whether its workflow
+still runs, has ended or is forgotten (C-02); what only asks (``account``, ``topup``) knows what
+Temporal has not forgotten. A refusal raises Rejected with every reason;
+Unavailable means that the same call may be sent again. It never touches the database.
+"""
+
+from __future__ import annotations
+
+from tillkeeper.client.accounts import AccountCalls
+from tillkeeper.client.bank import BankCalls
+from tillkeeper.client.calls import ANSWER_WITHIN, TASK_QUEUE
+from tillkeeper.client.desk import DeskCalls
+from tillkeeper.client.topups import TopUpCalls
+
+__all__ = ["ANSWER_WITHIN", "TASK_QUEUE", "Tillkeeper"]
+
+
+class Tillkeeper(AccountCalls, TopUpCalls, BankCalls, DeskCalls):
+    """The door for services; every method may be called again with the same arguments."""
