@@ -5,7 +5,8 @@ RUN python -m venv /venv \
     && /venv/bin/pip install --no-cache-dir --require-hashes --only-binary :all: -r /tmp/requirements.lock
 
 FROM python:3.11-slim
-RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin tillkeeper
+RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin tillkeeper \
+    && install -d -o 10001 -m 0700 /exchange /bank
 COPY --from=packages /venv /venv
 WORKDIR /app
 COPY tillkeeper tillkeeper

@@ -10,14 +10,20 @@ from dataclasses import dataclass, field
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from gateways.bank.exchange import FolderExchange
 from ledger.accounts import AccountRows
 from ledger.lanes import Lanes
+from tillkeeper.contracts.payment import PaymentFormat
 from tillkeeper.contracts.topup import ReceivingAccount
+from tillkeeper.rules.names import compact_number
 from tillkeeper.rules.profiles import PrepaidProfile
 from tillkeeper.sealing import KeyRing
 
 Receiving = Callable[[str], ReceivingAccount | None]
 """The platform's bank account that receives a currency, or None where none is configured (P-25)."""
+
+Ours = Callable[[str, str], str | None]
+"""How we write the account that a bank's file calls (number, currency); None: it is not ours."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +35,25 @@ class House:
     profile: PrepaidProfile
     receiving: Receiving
     lanes: Lanes
+    exchange: FolderExchange | None = None
+    """Where files go to the bank and come from it; None: people import them."""
+    exchange_encoding: str | None = None
+    """Letters of the MT940 files in the exchange, which cannot say it themselves."""
+    aliases: Ours | None = None
+    """Knows other forms of our numbers too."""
+    payment_format: PaymentFormat = PaymentFormat.PAIN_001_09
+    """Which version of the payment file the bank reads."""
 
     @property
     def accounts(self) -> AccountRows:
         """The rows of the prepaid accounts, readable with this house's keys."""
         return AccountRows(self.ring)
+
+    def ours(self, number: str, currency: str) -> str | None:
+        """Our account that a bank's file calls ``number``, as we write it (compact); else None."""
+        if self.aliases is not None:
+            return self.aliases(number, currency)
+        found = self.receiving(currency)
+        if found is None or compact_number(found.number) != compact_number(number):
+            return None
+        return compact_number(found.number)

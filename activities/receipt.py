@@ -10,7 +10,8 @@ from temporalio import activity
 
 from activities.failures import one_transaction
 from activities.house import House
-from ledger.receipts import Receiver, book_receipt
+from ledger.receipts import book_receipt
+from ledger.receiving import Receiver
 from tillkeeper.contracts.errors import Code, Reason, Rejected
 from tillkeeper.contracts.receipt import ReceiptCommand, ReceiptDoor, ReceiptReport, ReceiptView
 

@@ -38,10 +38,12 @@ GOALS: Final[Mapping[str, Goal]] = {
     "statement_peak_mib": Goal(150, at_most=True),
     "grown_over_empty": Goal(0.8),
     "bank_read_over_parse": Goal(2, at_most=True),
+    "bank_batches_over_parse": Goal(2, at_most=True),
 }
 
 MEANINGS: Final[Mapping[str, str]] = {
     "bank_read_over_parse": "reading a statement / lxml building its tree",
+    "bank_batches_over_parse": "the same in batches of 100 / lxml building its tree",
     "bank_read_over_stream": "reading a statement / lxml walking its elements",
     "bank_read_per_s": "transactions of a bank statement read",
     "hot_over_single": "b / a",

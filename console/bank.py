@@ -13,7 +13,9 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from console import bank_files, unmatched
 from console.output import EXIT_OK, EXIT_REFUSED, AsJson, answer, errors, json_wanted, people
+from console.reconciliation import reconcile, reconciliations
 from gateways.bank.amounts import decimals
 from gateways.bank.reading import read_bank_file
 from tillkeeper.contracts.bank import BankFile, BankTransaction, Finding
@@ -21,6 +23,12 @@ from tillkeeper.contracts.errors import Rejected
 from tillkeeper.rules.names import masked_number
 
 app = typer.Typer(help="Banks' files.", no_args_is_help=True)
+app.add_typer(unmatched.app, name="unmatched")
+app.command("import")(bank_files.import_)
+app.command("files")(bank_files.files)
+app.command("statements")(bank_files.statements)
+app.command("reconcile")(reconcile)
+app.command("reconciliations")(reconciliations)
 
 UNKNOWN_KIND: Final = "unknown"
 
@@ -28,6 +36,10 @@ TheFile = Annotated[Path, typer.Argument(help="camt.052/053/054, pain.002, MT940
 Encoding = Annotated[
     str | None,
     typer.Option(help="Letters of an MT940 that are not UTF-8, such as cp1252, cp852 or gb18030."),
+]
+Schemas = Annotated[
+    Path | None,
+    typer.Option(help="Folder of official schemas (camt.053.001.08.xsd …): flaws become notes."),
 ]
 
 
@@ -37,10 +49,15 @@ def bank() -> None:
 
 
 @app.command("read")
-def read(file: TheFile, encoding: Encoding = None, as_json: AsJson = False) -> int:
+def read(
+    file: TheFile,
+    encoding: Encoding = None,
+    schemas: Schemas = None,
+    as_json: AsJson = False,
+) -> int:
     """Say all that a bank's file says; 0 when nothing of it was lost, 2 with the losses."""
     try:
-        found = read_bank_file(file, encoding=encoding)
+        found = read_bank_file(file, encoding=encoding, schemas=schemas)
     except Rejected as refused:
         _tell_refused(refused)
         return EXIT_REFUSED

@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 from temporalio.service import RPCError, TLSConfig
 
+from gateways.bank.simulator.client import SimulatorClient
 from ledger.engine import make_engine
 from tillkeeper.client import Tillkeeper
 from tillkeeper.codec import data_converter
@@ -54,6 +55,7 @@ class Surroundings(BaseSettings):
     temporal_tls_key: Path | None = None
     key_ring_file: Path | None = None
     key_ring: SecretStr | None = None
+    bank_simulator_port: int | None = None
     profile: str = "jd-prepaid@2023-11"
 
 
@@ -68,6 +70,7 @@ class _Stack(BaseModel):
     namespace: str
     ui: str | None = None
     key_ring_path: str
+    bank: str | None = None
 
 
 class House:
@@ -84,6 +87,14 @@ class House:
     def ui(self) -> str | None:
         """Address of the embedded Temporal UI."""
         return None if self._stack is None else self._stack.ui
+
+    @property
+    def bank(self) -> SimulatorClient | None:
+        """The bank simulator of the stack, or the one at the port that is set; None: none runs."""
+        port = self._surroundings.bank_simulator_port
+        if self._stack is not None:
+            return SimulatorClient(self._stack.bank) if self._stack.bank else None
+        return SimulatorClient(f"http://127.0.0.1:{port}") if port else None
 
     @property
     def home(self) -> Path:

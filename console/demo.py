@@ -18,7 +18,7 @@ from rich.table import Table
 
 from console.asking import with_house
 from console.connection import House
-from console.demonstration import Chosen, Prepared, choose, prepare, totals
+from console.demonstration import Chosen, Prepared, Till, choose, prepare, totals
 from console.generator import MERCHANTS_DEFAULT, ORDERS_DEFAULT, SEED_DEFAULT, generate
 from console.importing import OrderImport, Tally
 from console.orders import Instalments, ending_of, summary
@@ -100,10 +100,11 @@ async def _run(
     chosen = choose(file, merchants)
     rules = profile(house.profile)
     mapping = EventMapping(rules, instalments=instalments)
-    errors().print(f"Opening and funding {totals(chosen.accounts)} through the workflows …")
+    errors().print(f"Opening and funding {totals(chosen.accounts)}: workflows, bank, files …")
     with count_progress("accounts", len(chosen.accounts)) as bars:
+        till = Till(await house.tillkeeper(), house.engine, house.bank)
         prepared = await prepare(
-            await house.tillkeeper(), chosen, rules, advance=lambda: bars.advance(bars.task_ids[0])
+            till, chosen, rules, advance=lambda: bars.advance(bars.task_ids[0])
         )
     rejects = folder / f"rejects-{path.name.removesuffix('.gz').removesuffix('.csv')}.csv"
     errors().print("Importing their orders …")
@@ -172,6 +173,12 @@ def _print(shown: _Shown) -> None:
         f"{tally.changed:,} messages changed the books, {tally.replayed:,} were known, "
         f"{tally.noted:,} rows noted, {tally.skipped:,} of other merchants",
     ]
+    if done.topped_up:
+        lines.insert(
+            2,
+            f"Money     {done.topped_up} wires arrived at the bank simulator, its camt.054 files "
+            f"were imported and matched: all accounts ACTIVE after {done.funded_in} s",
+        )
     if tally.rejected:
         codes = ", ".join(f"{code} {n}" for code, n in tally.rejected.most_common())
         lines.append(f"Rejected  {tally.rejected.total():,} rows: {codes} ({shown.rejects})")

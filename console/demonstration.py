@@ -1,19 +1,27 @@
 """The demonstration behind ``tillkeeper demo``: accounts, money, orders, through the real doors.
 
 Made to be run again: what exists is left alone, and what was applied changes nothing. Its names,
-banks and contacts are invented; the orders are whatever file it is given.
+banks and contacts are invented; the orders are whatever file it is given. The money comes as it
+would from a bank: wires at the simulator, which tells them in its files; nobody books it by hand.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from gateways.bank.simulator.client import SimulatorClient
+from gateways.bank.simulator.models import Deposit
 from gateways.order_events import BadRow, OrderEventFile
+from ledger.summaries import active_accounts
 from tillkeeper.client import Tillkeeper
 from tillkeeper.contracts.account import (
     AccountState,
@@ -26,7 +34,6 @@ from tillkeeper.contracts.account import (
     OpenAccount,
 )
 from tillkeeper.contracts.errors import Code, Rejected, Unavailable
-from tillkeeper.contracts.receipt import PayerKind, ReceiptReport
 from tillkeeper.contracts.topup import TopUpRequest, TopUpState, TopUpView
 from tillkeeper.rules.profiles import PrepaidProfile
 
@@ -35,6 +42,15 @@ ATTEMPTS: Final = 5
 ACTOR: Final = "demo"
 BILLING_FROM: Final = datetime(2000, 1, 1, tzinfo=UTC)
 """Agreed start of prepaid billing: before any order of the demonstration (P-10)."""
+
+LOOK_EVERY_S: Final = 0.25
+STALLED_S: Final = 60
+"""How long no wire may be credited before the demonstration gives up."""
+
+NO_BANK: Final = (
+    "the accounts of the demonstration are funded through the bank simulator, and none runs here: "
+    "`make up` starts one, unless TILLKEEPER_BANK_EXCHANGE names another exchange"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +74,17 @@ class Prepared:
     configured: int = 0
     topped_up: int = 0
     found: int = 0
+    funded_in: str | None = None
+    """Seconds from the wires' arrival at the bank to the last account's activation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Till:
+    """What the demonstration works on; without a ``bank`` it can fund nothing."""
+
+    tillkeeper: Tillkeeper
+    engine: AsyncEngine
+    bank: SimulatorClient | None
 
 
 def choose(file: OrderEventFile, count: int) -> Chosen:
@@ -83,24 +110,26 @@ def choose(file: OrderEventFile, count: int) -> Chosen:
 
 
 async def prepare(
-    tillkeeper: Tillkeeper,
-    chosen: Chosen,
-    profile: PrepaidProfile,
-    *,
-    advance: Callable[[], None],
+    till: Till, chosen: Chosen, profile: PrepaidProfile, *, advance: Callable[[], None]
 ) -> Prepared:
-    """Bring every chosen account to ACTIVE: open, configure, top up and receive.
+    """Open and configure every chosen account, fund all of them, and wait until they are ACTIVE.
 
     Each gets the least top-up of the profile (3,000.00), so that busy merchants run into dues.
     Raises Rejected, Unavailable.
     """
     done = Prepared()
+    active = await active_accounts(till.engine, chosen.accounts)
+    if till.bank is None and active < len(chosen.accounts):
+        raise Unavailable(NO_BANK)
     places = asyncio.Semaphore(AT_ONCE)
+    wires: dict[tuple[str, str], Deposit] = {}
 
     async def one(merchant: str, currency: str) -> None:
         async with places:
-            account = _Account(tillkeeper, merchant, currency, profile)
-            await _patiently(account, chosen.billing_from, done)
+            account = _Account(till.tillkeeper, merchant, currency, profile)
+            wire = await _patiently(account, chosen.billing_from, done)
+        if wire is not None:
+            wires[merchant, currency] = wire
         advance()
 
     try:
@@ -109,19 +138,36 @@ async def prepare(
                 tasks.create_task(one(merchant, currency))
     except BaseExceptionGroup as group:
         raise group.exceptions[0] from None
+    if wires and till.bank is not None:
+        began = time.monotonic()
+        done.topped_up = await till.bank.deposit(list(wires.values()))
+        await _credited(till.engine, list(wires))
+        done.funded_in = f"{time.monotonic() - began:.1f}"
     return done
 
 
-async def _patiently(account: _Account, billing_from: datetime, done: Prepared) -> None:
-    for attempt in range(1, ATTEMPTS + 1):
+async def _credited(engine: AsyncEngine, accounts: Sequence[tuple[str, str]]) -> None:
+    """Wait until the bank's files are imported and every account is active."""
+    active, moved = -1, time.monotonic()
+    while active < len(accounts):
+        await asyncio.sleep(LOOK_EVERY_S)
+        before, active = active, await active_accounts(engine, accounts)
+        moved = time.monotonic() if active > before else moved
+        if time.monotonic() - moved > STALLED_S:
+            missing = len(accounts) - active
+            raise Unavailable(
+                f"the wires have arrived at the bank, but {missing} accounts are not credited: "
+                "`tillkeeper inbox list` shows what is unmatched; run it again to go on waiting"
+            )
+
+
+async def _patiently(account: _Account, billing_from: datetime, done: Prepared) -> Deposit | None:
+    for attempt in range(1, ATTEMPTS):
         try:
-            await account.activate(billing_from, done)
+            return await account.prepared(billing_from, done)
         except Unavailable:
-            if attempt == ATTEMPTS:
-                raise
             await asyncio.sleep(attempt)
-        else:
-            return
+    return await account.prepared(billing_from, done)
 
 
 class _Account:
@@ -135,8 +181,8 @@ class _Account:
         self._currency = currency
         self._profile = profile
 
-    async def activate(self, billing_from: datetime, done: Prepared) -> None:
-        """Open, configure and fund; an account that is beyond a step skips it (P-09)."""
+    async def prepared(self, billing_from: datetime, done: Prepared) -> Deposit | None:
+        """Open, configure, request; the wire that it waits for, or None (P-09, P-25)."""
         state = await self._state()
         if state is AccountState.NOT_OPENED:
             state = (await self._tillkeeper.open_account(self._opening(billing_from))).state
@@ -148,9 +194,7 @@ class _Account:
             view = await self._tillkeeper.configure_alerts(self._merchant, self._currency, alerts)
             state = view.state
             done.configured += 1
-        if state is AccountState.CONFIGURED:
-            await self._fund()
-            done.topped_up += 1
+        return await self._requested() if state is AccountState.CONFIGURED else None
 
     async def _state(self) -> AccountState:
         try:
@@ -160,7 +204,7 @@ class _Account:
                 raise
             return AccountState.NOT_OPENED
 
-    async def _fund(self) -> None:
+    async def _requested(self) -> Deposit | None:
         request = TopUpRequest(
             merchant=self._merchant,
             currency=self._currency,
@@ -169,22 +213,22 @@ class _Account:
             entry_point=ACTOR,
         )
         view = await self._tillkeeper.request_topup(request)
-        if view.state is TopUpState.WAITING_REMITTANCE:
-            await self._tillkeeper.report_receipt(self._receipt(view))
+        return self._wire(view) if view.state is TopUpState.WAITING_REMITTANCE else None
 
-    def _receipt(self, view: TopUpView) -> ReceiptReport:
+    def _wire(self, view: TopUpView) -> Deposit:
+        """What the merchant's bank is told to do with the view's answer (P-21 … P-25)."""
         account = view.receiving_account
-        if account is None or view.requested_at is None:
+        if account is None:
             raise Unavailable("the top-up request does not say yet where to pay")
-        return ReceiptReport(
-            receiving_account=account.number,
-            bank_reference=f"demo/{self._merchant}/{self._currency}",
-            amount_minor=view.amount_minor,
+        name = hashlib.sha256(f"{self._merchant}/{self._currency}".encode()).hexdigest()
+        return Deposit(
+            key=f"demo/{name[:24]}",
+            account=account.number,
             currency=self._currency,
+            amount_minor=view.amount_minor,
             payer_name=self._legal_name,
             payer_account="6225000000001234",
-            payer_kind=PayerKind.CORPORATE,
-            booked_at=view.requested_at,
+            remittance=view.reference_code,
         )
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -21,6 +22,14 @@ REASON: Final = "audit/reason"
 _INSERT: Final = """
 INSERT INTO audit (subject, action, actor, reason_sealed, before, after, profile, at)
 VALUES ($1, $2, $3, $4, $5::jsonb, $6::jsonb, $7, $8)"""
+
+_INSERT_ALL: Final = """
+INSERT INTO audit (subject, action, actor, reason_sealed, before, after, profile, at)
+SELECT c.subject, $4, $5, $6::bytea, c.before::jsonb, c.after::jsonb, $7, $8
+  FROM unnest($1::text[], $2::text[], $3::text[]) AS c (subject, before, after)"""
+
+Change = tuple[str, dict[str, Any], dict[str, Any]]
+"""A subject, and its fields before and after."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +59,41 @@ class Audit:
         after: dict[str, Any],
     ) -> None:
         """Write down a change of ``subject``: only the fields that differ."""
-        names = sorted(k for k in before.keys() | after.keys() if before.get(k) != after.get(k))
-        old = json.dumps({k: before[k] for k in names if k in before}, ensure_ascii=False)
-        new = json.dumps({k: after[k] for k in names if k in after}, ensure_ascii=False)
-        reason = self._ring.seal_text(act.reason, purpose=REASON) if act.reason else None
-        parameters = (subject, act.action, act.actor, reason, old, new, act.profile, act.at)
-        await execute(connection, _INSERT, parameters)
+        old, new = _differing(before, after)
+        parameters = (subject, act.action, act.actor, self._reason(act), old, new)
+        await execute(connection, _INSERT, (*parameters, act.profile, act.at))
+
+    async def record_all(
+        self, connection: AsyncConnection, act: Act, changes: Sequence[Change]
+    ) -> None:
+        """Write down the same act on many subjects, in one statement."""
+        if not changes:
+            return
+        differing = [_differing(before, after) for _, before, after in changes]
+        columns = ([c[0] for c in changes], [d[0] for d in differing], [d[1] for d in differing])
+        parameters = (*columns, act.action, act.actor, self._reason(act), act.profile, act.at)
+        await execute(connection, _INSERT_ALL, parameters)
+
+    def _reason(self, act: Act) -> bytes | None:
+        return self._ring.seal_text(act.reason, purpose=REASON) if act.reason else None
+
+
+async def record_system_act(
+    connection: AsyncConnection,
+    act: Act,
+    subject: str,
+    *,
+    before: dict[str, Any],
+    after: dict[str, Any],
+) -> None:
+    """Write down a change for which nobody typed a reason: nothing is to be sealed."""
+    old, new = _differing(before, after)
+    parameters = (subject, act.action, act.actor, None, old, new, act.profile, act.at)
+    await execute(connection, _INSERT, parameters)
+
+
+def _differing(before: dict[str, Any], after: dict[str, Any]) -> tuple[str, str]:
+    names = sorted(k for k in before.keys() | after.keys() if before.get(k) != after.get(k))
+    old = json.dumps({k: before[k] for k in names if k in before}, ensure_ascii=False)
+    new = json.dumps({k: after[k] for k in names if k in after}, ensure_ascii=False)
+    return old, new

@@ -239,6 +239,7 @@ SELECT 'prepaid_accounts', p.id, format('frozen %s, dues %s', f.balance, d.balan
  WHERE p.id IS NULL OR f.balance <> coalesce(h.held, 0) OR d.balance <> coalesce(h.dues, 0)
  ORDER BY p.id LIMIT 1"""
 
+# What two people matched by hand is credited as it came, and its request stays decided as it was.
 _TOPUPS: Final = f"""
 WITH {OWNERS}, credited AS (
     SELECT o.id AS account, t.subject, min(t.id) AS first, count(*) AS times,
@@ -246,16 +247,23 @@ WITH {OWNERS}, credited AS (
       FROM transfers t JOIN owners o ON o.account = t.credit_account
      WHERE t.kind = '{TransferKind.TOPUP}' AND t.subject LIKE 'topup/%' GROUP BY o.id, t.subject),
 asked AS (
-    SELECT *, state = 'CREDITED' AS credited, 'topup/' || request AS subject FROM topup_requests)
+    SELECT q.id, q.account, q.receipt, q.amount, q.state = 'CREDITED' AS credited, r.digest,
+           'topup/' || q.request AS subject, r.amount AS paid, r.matched_by IS NOT NULL AS by_hand,
+           CASE WHEN r.matched_by IS NOT NULL THEN r.amount
+                WHEN q.state = 'CREDITED' THEN q.amount END AS wanted
+      FROM topup_requests q LEFT JOIN receipts r ON r.topup = q.id)
 SELECT CASE WHEN q.id IS NULL THEN 'transfers' ELSE 'topup_requests' END, coalesce(q.id, c.first),
-       CASE WHEN q.credited THEN format('one credit of %s', q.amount) ELSE 'no credit' END,
-       format('%s credits, %s in all', coalesce(c.times, 0), coalesce(c.amount, 0)),
-       count(*) OVER ()
+       CASE WHEN q.wanted IS NULL THEN 'no credit'
+            ELSE format('one credit of %s for receipt %s', q.wanted, q.receipt) END,
+       format('%s credits, %s in all; receipt %s of %s, by hand: %s', coalesce(c.times, 0),
+              coalesce(c.amount, 0), q.digest, q.paid, q.by_hand), count(*) OVER ()
   FROM asked q FULL JOIN credited c ON c.account = q.account AND c.subject = q.subject
- WHERE q.id IS NULL OR (q.credited AND (c.times IS DISTINCT FROM 1 OR c.amount <> q.amount))
-    OR (NOT q.credited AND c.times > 0)
+ WHERE q.id IS NULL OR c.amount IS DISTINCT FROM q.wanted OR c.times > 1
+    OR (q.credited AND q.receipt IS DISTINCT FROM q.digest)
+    OR (q.digest IS NOT NULL AND NOT q.by_hand AND (NOT q.credited OR q.paid <> q.amount))
  ORDER BY coalesce(q.id, c.first) LIMIT 1"""
 
+# A receipt that was reported has a transfer of its own; one of a file's part has its entry's.
 _RECEIPTS: Final = f"""
 WITH booked AS (
     SELECT t.subject, min(t.id) AS first, count(*) AS times, sum(t.amount) AS amount,
@@ -265,16 +273,17 @@ WITH booked AS (
 SELECT CASE WHEN r.digest IS NULL THEN 'transfers' ELSE 'receipts' END,
        coalesce(r.digest, b.first::text),
        CASE WHEN r.digest IS NULL THEN 'a receipt of that name'
-            ELSE format('booked once: %s %s; request credited: %s', r.amount, r.currency,
-                        r.state = 'CREDITED') END,
-       format('booked %s times: %s %s; request %s of %s %s', coalesce(b.times, 0), b.amount,
-              b.currency, q.state, q.amount, q.currency), count(*) OVER ()
+            WHEN r.part IS NOT NULL THEN format('part %s of an entry, %s', r.part, r.state)
+            ELSE format('booked once: %s %s, %s', r.amount, r.currency, r.state) END,
+       format('booked %s times: %s %s; entry %s; request %s in %s', coalesce(b.times, 0),
+              b.amount, b.currency, r.entry, r.topup, q.currency), count(*) OVER ()
   FROM receipts r FULL JOIN booked b ON b.subject = 'receipt/' || r.digest
   LEFT JOIN topup_requests q ON q.id = r.topup
- WHERE r.digest IS NULL OR b.times IS DISTINCT FROM 1 OR b.amount <> r.amount
-    OR b.currency <> r.currency
-    OR (r.state = 'CREDITED') <> (q.state IS NOT DISTINCT FROM 'CREDITED')
-    OR (q.id IS NOT NULL AND (q.amount <> r.amount OR q.currency <> r.currency))
+ WHERE r.digest IS NULL
+    OR (r.part IS NULL AND (b.times IS DISTINCT FROM 1 OR b.amount <> r.amount
+                            OR b.currency <> r.currency))
+    OR (r.part IS NOT NULL AND (b.times > 0 OR r.entry IS NULL))
+    OR (r.state = 'CREDITED') <> (r.topup IS NOT NULL) OR q.currency <> r.currency
  ORDER BY 2 LIMIT 1"""
 
 _REFUSALS: Final = """
@@ -339,8 +348,8 @@ CHECKS: Final = (
     Check("totals", _TOTALS),
     Check("returns", _RETURNS),
     Check("parked", _PARKED),
-    Check("topups", _TOPUPS),
     Check("receipts", _RECEIPTS),
+    Check("topups", _TOPUPS),
     Check("refusals", _REFUSALS),
     Check("walls", _WALLS, (_CONSTRAINTS,)),
 )
@@ -366,7 +375,7 @@ SELECT (SELECT count(*) FROM hold_returns WHERE result = 'parked'),
            AND NOT EXISTS (SELECT FROM prepaid_accounts p WHERE a.currency = p.currency
                            AND a.holder = 'merchant/' || p.merchant)),
        (SELECT count(*) FROM transfers WHERE (kind = 'topup' AND subject NOT LIKE 'topup/%')
-            OR (kind = 'receipt' AND subject NOT LIKE 'receipt/%')),
+            OR (kind = 'receipt' AND subject !~ '^(receipt|entry|payment)/')),
        (SELECT count(*) FROM topup_requests
          WHERE state = 'WAITING_REMITTANCE' AND expires_at < now() - interval '1 hour'),
        (SELECT count(*) FROM (

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from ledger.engine import fetch
+from ledger.engine import fetch, in_transaction
 from ledger.snapshot import snapshot
 from tillkeeper.contracts.order import HoldState
 
@@ -19,6 +19,12 @@ SELECT p.id, p.merchant, p.currency, a.balance, f.balance, d.balance
   JOIN accounts a ON a.id = p.available
   JOIN accounts f ON f.id = p.frozen
   JOIN accounts d ON d.id = p.dues"""
+
+_ACTIVE: Final = """
+SELECT count(*)
+  FROM unnest($1::text[], $2::text[]) AS k (merchant, currency)
+  JOIN prepaid_accounts p USING (merchant, currency)
+ WHERE p.state = 'ACTIVE'"""
 
 _ORDERS: Final = """
 SELECT account, state, count(*), sum(settled)::bigint, sum(refunded)::bigint
@@ -53,6 +59,17 @@ async def account_figures(
         _add_orders(by_id, await fetch(connection, _ORDERS, (list(by_id),)))
     by_name = {(found.merchant, found.currency): found for found in by_id.values()}
     return [by_name[name] for name in accounts if name in by_name]
+
+
+async def active_accounts(engine: AsyncEngine, accounts: Sequence[tuple[str, str]]) -> int:
+    """How many of the (merchant, currency) have an active account (P-09). Raises Unavailable."""
+    names = ([merchant for merchant, _ in accounts], [currency for _, currency in accounts])
+
+    async def work(connection: AsyncConnection) -> int:
+        [row] = await fetch(connection, _ACTIVE, names)
+        return int(row[0])
+
+    return await in_transaction(engine, work)
 
 
 def _add_orders(by_id: dict[int, AccountFigures], rows: Sequence[Any]) -> None:

@@ -17,14 +17,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ledger.audit import Act, Audit
 from ledger.engine import execute, fetch
 from tillkeeper.contracts.base import Step
-from tillkeeper.contracts.errors import Reason
+from tillkeeper.contracts.errors import Broken, Reason
 from tillkeeper.contracts.fingerprint import fingerprint
 from tillkeeper.contracts.topup import ReceivingAccount, TopUpRequest, TopUpState, TopUpView
+from tillkeeper.rules.codes import reference_code
 
 _COLUMNS: Final = """
        t.id, t.merchant, t.request, t.account, t.currency, t.amount, t.state, t.fingerprint,
        t.entry_point, t.reasons::text AS reasons, t.requested_at, t.expires_at, t.decided_at,
-       coalesce(r.activated, false) AS activated
+       coalesce(r.activated, false) AS activated, t.code
   FROM topup_requests t LEFT JOIN receipts r ON r.digest = t.receipt"""
 
 _READ: Final = f"SELECT {_COLUMNS} WHERE t.merchant = $1 AND t.request = $2"
@@ -34,8 +35,8 @@ _READ_BY_ID: Final = f"SELECT {_COLUMNS} WHERE t.id = $1"
 _INSERT: Final = """
 INSERT INTO topup_requests (
     merchant, request, account, currency, amount, state, fingerprint, method, entry_point, reasons,
-    profile, payer_digest, requested_at, expires_at, decided_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10::jsonb, $11, $12, $13, $14, $15)
+    profile, payer_digest, requested_at, expires_at, decided_at, code)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10::jsonb, $11, $12, $13, $14, $15, $16)
 ON CONFLICT (merchant, request) DO NOTHING RETURNING id"""
 
 _EQUAL_OPEN: Final = """
@@ -50,6 +51,11 @@ RETURNING merchant, request"""
 _DECIDE: Final = """
 UPDATE topup_requests SET state = $2, decided_at = $3, receipt = $4
  WHERE id = $1 AND state = 'WAITING_REMITTANCE' RETURNING id"""
+
+_CREDIT: Final = """
+UPDATE topup_requests t SET state = 'CREDITED', decided_at = $3, receipt = c.receipt
+  FROM unnest($1::bigint[], $2::text[]) AS c (id, receipt)
+ WHERE t.id = c.id AND t.state = 'WAITING_REMITTANCE' RETURNING t.id"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,7 @@ class TopUpRow:
     expires_at: datetime | None
     decided_at: datetime | None
     activated: bool
+    code: str | None
 
     @property
     def waits(self) -> bool:
@@ -126,6 +133,7 @@ async def insert_topup(
         request.amount_minor, state.value, fingerprint(request), request.method.value,
         request.entry_point, reasons, submission.profile, submission.payer_digest, submission.at,
         None if refused else submission.expires_at, submission.at if refused else None,
+        None if refused else reference_code(request.merchant, request.request),
     )  # fmt: skip
     await execute(connection, _INSERT, row)
 
@@ -142,8 +150,17 @@ async def decide_topup(
     return bool(await fetch(connection, _DECIDE, (row.id, state.value, at, receipt)))
 
 
+async def credit_topups(
+    connection: AsyncConnection, paid: Sequence[tuple[int, str]], *, at: datetime
+) -> None:
+    """Credit waiting requests by row id, each with its receipt's digest. Raises Broken."""
+    columns = ([topup for topup, _ in paid], [receipt for _, receipt in paid])
+    if len(await fetch(connection, _CREDIT, (*columns, at))) != len(paid):
+        raise Broken("a request was decided while its merchant was locked")
+
+
 def topup_view(row: TopUpRow, receiving: ReceivingAccount | None) -> TopUpView:
-    """What people see; where to pay is shown while the request waits (P-25, P-27)."""
+    """What people see; where to pay, and with which code, while the request waits (P-25, P-27)."""
     return TopUpView(
         merchant=row.merchant,
         currency=row.currency,
@@ -153,6 +170,7 @@ def topup_view(row: TopUpRow, receiving: ReceivingAccount | None) -> TopUpView:
         entry_point=row.entry_point,
         refused=row.reasons,
         receiving_account=receiving if row.waits else None,
+        reference_code=(row.code or "") if row.waits else "",
         requested_at=row.requested_at,
         expires_at=row.expires_at,
         decided_at=row.decided_at,
@@ -191,4 +209,5 @@ def _row(row: Any) -> TopUpRow:
         expires_at=row.expires_at,
         decided_at=row.decided_at,
         activated=row.activated,
+        code=row.code,
     )

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from ledger.bank.checks import BANK_CHECKS
 from ledger.checks import CHECKS, MOVED, NOTES, PRINTS, SIZES, Check
 from ledger.engine import execute, fetch
 from ledger.snapshot import driver, snapshot
@@ -116,7 +117,7 @@ async def verify_on(connection: AsyncConnection) -> Verification:
     started = perf_counter()
     await execute(connection, f"SET LOCAL work_mem = '{_SORT_MEMORY}'", ())
     results: list[CheckResult] = []
-    for check in CHECKS:
+    for check in (*CHECKS, *BANK_CHECKS):
         results.append(await _run(connection, check))
         if check.name == _AFTER:
             results.append(await _run_prints(connection))

@@ -24,7 +24,7 @@ class Home:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        ports = ("TEMPORAL", "UI", "CODEC", "HEALTH")
+        ports = ("TEMPORAL", "UI", "CODEC", "HEALTH", "BANK_SIMULATOR")
         self.env = {
             **{name: value for name, value in os.environ.items() if "TILLKEEPER" not in name},
             **{f"TILLKEEPER_{port}_PORT": "0" for port in ports},

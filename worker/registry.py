@@ -7,15 +7,25 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from activities.account import AccountActivities
+from activities.bank_exchange import BankExchangeActivities
+from activities.bank_file import BankFileActivities
 from activities.house import House
 from activities.order import OrderActivities
+from activities.payout import PayoutActivities
 from activities.receipt import ReceiptActivities
+from activities.reconciliation import ReconciliationActivities
 from activities.topup import TopUpActivities
+from activities.work_item import WorkItemActivities
 from tillkeeper.client import TASK_QUEUE
 from workflows.account import AccountWorkflow
+from workflows.bank_exchange import BankExchangeWorkflow
+from workflows.bank_file import BankFileWorkflow
 from workflows.order import OrderMessageWorkflow
+from workflows.payout import PayoutWorkflow
 from workflows.receipt import ReceiptWorkflow
+from workflows.reconciliation import ReconciliationWorkflow
 from workflows.topup import TopUpWorkflow
+from workflows.work_item import WorkItemWorkflow
 
 __all__ = ["TASK_QUEUE", "WORKFLOWS", "activities"]
 
@@ -23,7 +33,12 @@ WORKFLOWS: Final[tuple[type, ...]] = (
     AccountWorkflow,
     TopUpWorkflow,
     ReceiptWorkflow,
+    WorkItemWorkflow,
     OrderMessageWorkflow,
+    PayoutWorkflow,
+    ReconciliationWorkflow,
+    BankFileWorkflow,
+    BankExchangeWorkflow,
 )
 
 
@@ -33,7 +48,12 @@ def activities(house: House) -> list[Callable[..., Any]]:
         *_doors(AccountActivities(house)),
         *_doors(TopUpActivities(house)),
         *_doors(ReceiptActivities(house)),
+        *_doors(WorkItemActivities(house)),
         *_doors(OrderActivities(house)),
+        *_doors(PayoutActivities(house)),
+        *_doors(ReconciliationActivities(house)),
+        *_doors(BankFileActivities(house)),
+        *_doors(BankExchangeActivities(house)),
     ]
 
 

@@ -16,17 +16,19 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 from activities.house import House
+from gateways.bank.exchange import FolderExchange
 from ledger.engine import make_engine
 from ledger.lanes import Lanes
 from ledger.orders import OrderBook
-from tillkeeper.contracts.errors import Rejected
+from tillkeeper.client import Tillkeeper
+from tillkeeper.contracts.errors import Rejected, Unavailable
 from tillkeeper.rules.profiles import PrepaidProfile, profile
 from tillkeeper.sealing import KeyRing
 from worker.client import connect
 from worker.codec_server import codec_app
 from worker.embedded.ports import LOOPBACK, free_port, listen
 from worker.health import Check, health_app
-from worker.refusal import CannotStart
+from worker.refusal import CannotStart, sentence_for
 from worker.run import build_worker
 from worker.search_attributes import require_search_attributes
 from worker.settings import PREFIX, Settings
@@ -106,8 +108,20 @@ async def service(
         await require_search_attributes(client)
         lanes = Lanes(OrderBook(engine))
         metrics.watch(await stack.enter_async_context(lanes))
-        house = House(engine, ring, _profile(settings), settings.receiving_account, lanes)
+        house = House(
+            engine,
+            ring,
+            _profile(settings),
+            settings.receiving_account,
+            lanes,
+            exchange=_exchange(settings),
+            exchange_encoding=settings.bank_exchange_encoding,
+            aliases=settings.own_number,
+            payment_format=settings.bank_payment_format,
+        )
         ended = await stack.enter_async_context(_working(build_worker(client, house)))
+        if house.exchange is not None:
+            await _watch_exchange(client)
         codec = await stack.enter_async_context(
             serving(
                 codec_app(ring, allowed_origins=targets.codec_origins, token=settings.codec_token),
@@ -138,6 +152,22 @@ def _profile(settings: Settings) -> PrepaidProfile:
         return profile(settings.profile)
     except Rejected:
         raise CannotStart(f"{PREFIX}PROFILE names no rule profile: {settings.profile}.") from None
+
+
+async def _watch_exchange(client: Client) -> None:
+    try:
+        await Tillkeeper(client).watch_exchange()
+    except Unavailable as error:
+        raise CannotStart(f"The bank exchange is not watched: {error}.") from error
+
+
+def _exchange(settings: Settings) -> FolderExchange | None:
+    if settings.bank_exchange is None:
+        return None
+    try:
+        return FolderExchange(settings.bank_exchange.absolute())
+    except OSError as error:
+        raise CannotStart(sentence_for(error, "make the folders of the bank exchange")) from error
 
 
 async def _answers(engine: AsyncEngine) -> None:

@@ -4,6 +4,7 @@ or guessed.
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import ipaddress
 import json
@@ -28,7 +29,9 @@ from sqlalchemy.exc import ArgumentError
 
 from tillkeeper.contracts.base import Name
 from tillkeeper.contracts.money import EXPONENTS
+from tillkeeper.contracts.payment import Bic, Max35, PaymentFormat
 from tillkeeper.contracts.topup import ReceivingAccount
+from tillkeeper.rules.names import compact_number
 from tillkeeper.rules.profiles import PROFILES
 from worker.refusal import CannotStart
 
@@ -80,6 +83,12 @@ class ReceivingBankAccount(BaseModel):
     name: Name
     bank: Name
     number: Annotated[Name, Field(max_length=64)]
+    bic: Bic | None = None
+    clearing_code: Max35 | None = None
+    aliases: Annotated[
+        tuple[Annotated[Name, Field(max_length=64)], ...], Field(strict=False, max_length=16)
+    ] = ()
+    """Other forms in which the bank's own files write the number."""
 
 
 DEV_RECEIVING = ReceivingBankAccount(
@@ -121,7 +130,11 @@ class Settings(BaseSettings):
     codec_port: Port = 8234
     health_port: Port = 8235
     sdk_metrics_port: Port = 0
+    bank_simulator_port: Port = 8236
 
+    bank_exchange: Annotated[Path, BeforeValidator(_not_blank)] | None = None
+    bank_exchange_encoding: str | None = None
+    bank_payment_format: PaymentFormat = PaymentFormat.PAIN_001_09
     receiving_accounts: Annotated[dict[str, ReceivingBankAccount], NoDecode, _Json] = Field(
         default_factory=lambda: {ANY_CURRENCY: DEV_RECEIVING}
     )
@@ -130,13 +143,30 @@ class Settings(BaseSettings):
 
     def receiving_account(self, currency: str) -> ReceivingAccount | None:
         """The platform's account for a currency, or None where none is configured (P-25)."""
-        accounts = self.receiving_accounts
-        found = accounts.get(currency) or accounts.get(ANY_CURRENCY)
+        found = self._receiving(currency)
         if found is None:
             return None
         return ReceivingAccount(
-            name=found.name, bank=found.bank, number=found.number, currency=currency
+            name=found.name,
+            bank=found.bank,
+            number=found.number,
+            currency=currency,
+            bic=found.bic,
+            clearing_code=found.clearing_code,
         )
+
+    def own_number(self, number: str, currency: str) -> str | None:
+        """How we write our account that a bank's file calls ``number``; None: it is not ours."""
+        found = self._receiving(currency)
+        if found is None:
+            return None
+        known = {compact_number(form).upper() for form in (found.number, *found.aliases)}
+        ours = compact_number(number).upper() in known
+        return compact_number(found.number) if ours else None
+
+    def _receiving(self, currency: str) -> ReceivingBankAccount | None:
+        accounts = self.receiving_accounts
+        return accounts.get(currency) or accounts.get(ANY_CURRENCY)
 
     @property
     def uses_tls(self) -> bool:
@@ -152,6 +182,7 @@ class Settings(BaseSettings):
             *_codec_problems(self),
             *_rule_problems(self),
             *_port_problems(self),
+            *_bank_problems(self),
             *(_production_problems(self) if self.environment == "production" else ()),
         ]
         if problems:
@@ -312,7 +343,10 @@ def _rule_problems(settings: Settings) -> list[str]:
 
 
 def _port_problems(settings: Settings) -> list[str]:
-    names = ("temporal_port", "ui_port", "codec_port", "health_port", "sdk_metrics_port")
+    names = (
+        *("temporal_port", "ui_port", "codec_port", "health_port"),
+        *("sdk_metrics_port", "bank_simulator_port"),
+    )
     taken: dict[int, str] = {}
     problems = []
     for name in names:
@@ -322,6 +356,19 @@ def _port_problems(settings: Settings) -> list[str]:
                 f"{PREFIX}{name.upper()} and {PREFIX}{taken[port].upper()} are both {port}"
             )
         taken[port] = name
+    return problems
+
+
+def _bank_problems(settings: Settings) -> list[str]:
+    problems = []
+    exchange, encoding = settings.bank_exchange, settings.bank_exchange_encoding
+    if exchange is not None and exchange.exists() and not exchange.is_dir():
+        problems.append(f"{PREFIX}BANK_EXCHANGE names a file, not a directory")
+    if encoding is not None:
+        try:
+            codecs.lookup(encoding)
+        except (LookupError, ValueError):
+            problems.append(f"{PREFIX}BANK_EXCHANGE_ENCODING names no encoding that is known")
     return problems
 
 
@@ -342,4 +389,6 @@ def _production_problems(settings: Settings) -> list[str]:
         problems.append(f"production needs its own {PREFIX}RECEIVING_ACCOUNTS")
     if settings.codec_token is None:
         problems.append(f"production needs {PREFIX}CODEC_TOKEN")
+    if settings.bank_exchange is not None and not settings.bank_exchange.is_dir():
+        problems.append(f"{PREFIX}BANK_EXCHANGE must be there in production: it is the bank's door")
     return problems

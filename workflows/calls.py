@@ -7,17 +7,32 @@ that a call is tried until it is answered or a person must look; none is ever a 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 from typing import Any, Final, TypeVar, get_type_hints
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
+from temporalio.exceptions import FailureError
 
 Command = TypeVar("Command")
 Answer = TypeVar("Answer")
 
 START_TO_CLOSE: Final = timedelta(seconds=10)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How long one try may take, and how long it may be silent where it takes long."""
+
+    within: timedelta = START_TO_CLOSE
+    heartbeat: timedelta | None = None
+
+
+QUICK: Final = Pace()
+"""One small transaction."""
+
 RETRY: Final = RetryPolicy(
     initial_interval=timedelta(milliseconds=200),
     backoff_coefficient=2,
@@ -27,16 +42,27 @@ RETRY: Final = RetryPolicy(
 """Without end: what must not be tried again says so itself (tillkeeper.failures)."""
 
 
-async def call(door: Callable[[Any, Command], Awaitable[Answer]], command: Command) -> Answer:
+async def call(
+    door: Callable[[Any, Command], Awaitable[Answer]], command: Command, *, pace: Pace = QUICK
+) -> Answer:
     """Run the activity that is named like ``door`` and read its answer by the door's types."""
     answer: Answer = await workflow.execute_activity(
         door.__name__,
         command,
         result_type=_answer_type(door),
-        start_to_close_timeout=START_TO_CLOSE,
+        start_to_close_timeout=pace.within,
+        heartbeat_timeout=pace.heartbeat,
         retry_policy=RETRY,
     )
     return answer
+
+
+async def nudge(workflow_id: str, signal: str) -> None:
+    """Signal a workflow that may have ended: the database has told the truth already."""
+    try:
+        await workflow.get_external_workflow_handle(workflow_id).signal(signal)
+    except FailureError:
+        workflow.logger.info("no run to nudge")
 
 
 @cache

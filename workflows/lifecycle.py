@@ -18,7 +18,7 @@ from temporalio.exceptions import ActivityError, is_cancelled_exception
 from tillkeeper.contracts.base import NotUnderstood
 from tillkeeper.contracts.errors import Code, KeyUnknown, Reason, Rejected
 from tillkeeper.failures import as_failure, kind_of, refusal_in
-from workflows.calls import Answer, Command, call
+from workflows.calls import QUICK, Answer, Command, Pace, call
 from workflows.intake import M, is_sealed, understood
 
 NOT_UNDERSTOOD_MAX: Final = 20
@@ -91,7 +91,11 @@ class Lifecycle:
         return waited_for
 
     async def through(
-        self, door: Callable[[Any, Command], Awaitable[Answer]], command: Callable[[], Command]
+        self,
+        door: Callable[[Any, Command], Awaitable[Answer]],
+        command: Callable[[], Command],
+        *,
+        pace: Pace = QUICK,
     ) -> Answer:
         """Call ``door``; raises Rejected for a refusal, waits for a person on anything broken.
 
@@ -99,7 +103,7 @@ class Lifecycle:
         """
         while True:
             try:
-                return await call(door, command())
+                return await call(door, command(), pace=pace)
             except asyncio.CancelledError:
                 # So a cancel arrives when the activity's answer is there already: ask again.
                 self.note_cancel()

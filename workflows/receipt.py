@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from temporalio import workflow
 from temporalio.common import RawValue
-from temporalio.exceptions import FailureError
 
 from tillkeeper.contracts.account import account_workflow_id
 from tillkeeper.contracts.errors import Rejected
@@ -23,6 +22,7 @@ from tillkeeper.contracts.receipt import (
     receipt_workflow_id,
 )
 from tillkeeper.contracts.topup import topup_workflow_id
+from workflows.calls import nudge
 from workflows.intake import NOTHING, start_input
 from workflows.lifecycle import AMOUNT_MINOR, Lifecycle
 
@@ -76,9 +76,9 @@ class ReceiptWorkflow(Lifecycle):
         view = self._view
         if view is None or view.merchant is None or view.request is None:
             return
-        await _nudge(topup_workflow_id(view.merchant, view.request), "receipt_matched")
+        await nudge(topup_workflow_id(view.merchant, view.request), "receipt_matched")
         if view.activated:
-            await _nudge(account_workflow_id(view.merchant, view.currency), "refresh")
+            await nudge(account_workflow_id(view.merchant, view.currency), "refresh")
 
     def _seen(self, view: ReceiptView) -> None:
         self._view = view
@@ -89,11 +89,3 @@ class ReceiptWorkflow(Lifecycle):
             stage=stage,
             details=f"**{view.state}** {view.reason or ''}",
         )
-
-
-async def _nudge(workflow_id: str, signal: str) -> None:
-    """Signal a workflow that may have ended: the database has told the truth already."""
-    try:
-        await workflow.get_external_workflow_handle(workflow_id).signal(signal)
-    except FailureError:
-        workflow.logger.info("no run to nudge")

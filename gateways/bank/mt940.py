@@ -16,6 +16,7 @@ from gateways.bank.mt940_fields import (
     BALANCE_TAGS,
     Details,
     Line,
+    account_of,
     read_balance,
     read_details,
     read_field,
@@ -42,6 +43,7 @@ _INTERIM_TAGS: Final = ("13", "34", "90")
 _SNIFF: Final = re.compile(r"^[ \t\x01]*(?:.*\{4:)?:(?:\d\d|NS)[A-Z]?:", re.ASCII | re.MULTILINE)
 
 
+_BANK_FIELDS: Final = ("debtor_bic", "debtor_clearing_id")
 _ReadLine = tuple[Line, list[Details], int]
 
 
@@ -165,6 +167,7 @@ class Mt940Reader:
             statement.number = f"{number}/{page}" if page else number
 
     def _close(self, statement: _Statement, first: _Field) -> None:
+        statement.account = _without_currency(statement.account, statement.currency)
         index = len(self._statements) + 1
         for number, one in enumerate(statement.lines, start=1):
             try:
@@ -205,7 +208,7 @@ class Mt940Reader:
         line, details, at = read
         amount = line.minor(statement.currency)
         booked = not statement.interim and not line.expected
-        fields: dict[str, Any] = {}
+        fields: dict[str, Any] = {"debtor_account": account_of(line.supplement)}
         for one in details:
             fields.update({name: text for name, text in one.fields.items() if text})
         if line.side is Side.DEBIT:
@@ -235,10 +238,20 @@ class Mt940Reader:
         )
 
 
+def _without_currency(account: str | None, currency: str | None) -> str | None:
+    """Some banks write the account's currency behind its number."""
+    if account is None or currency is None or not account.endswith(currency):
+        return account
+    number = account[: -len(currency)]
+    return number.rstrip(" /") if number[-1:].isdigit() or number.endswith((" ", "/")) else account
+
+
 def _as_debit(fields: dict[str, Any]) -> dict[str, Any]:
-    """The other party of a debit is who was paid."""
+    """The other party of a debit is who was paid; its bank is nobody's who could be paid back."""
     swapped = {"debtor_name": "creditor_name", "debtor_account": "creditor_account"}
-    return {swapped.get(name, name): value for name, value in fields.items()}
+    return {
+        swapped.get(name, name): value for name, value in fields.items() if name not in _BANK_FIELDS
+    }
 
 
 def _fields(text: str) -> Iterator[_Field]:

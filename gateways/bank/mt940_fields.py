@@ -25,6 +25,8 @@ BALANCE_TAGS: Final = ("60", "62", "64", "65")
 
 _OPTIONS: Final = mt940.Options.all()
 _NO_REFERENCE: Final = frozenset({"", "NONREF"})
+_ELSEWHERE: Final = frozenset({"EREF", "PREF", "MARF", "KREF"})
+"""In place of a reference: it stands in the details."""
 _MARKS: Final = {
     "C": (Side.CREDIT, False, False),
     "D": (Side.DEBIT, False, False),
@@ -39,6 +41,12 @@ _DIGITS: Final = re.compile(r"[0-9]+,?[0-9]*|,[0-9]+", re.ASCII)
 _CENTURY: Final = 2000
 _BALANCE_HEAD: Final = len("C240506EUR")
 _STRUCTURED: Final = re.compile(r"^\d{3}\?\d{2}", re.ASCII)
+_BIC: Final = re.compile(r"[A-Z]{6}[A-Z0-9]{2}(?:[A-Z0-9]{3})?", re.ASCII)
+_SLASHED: Final = re.compile(
+    "/(TRTP|TRCD|EREF|PREF|KREF|MARF|CSID|CNTP|REMI|PURP|ULTB|ULTD|IBAN|BIC|NAME|NAAM"
+    "|ORDP|BENM|ADDR|RTRN|ISDT|SVCL|SUM)/"
+)
+_IBAN: Final = re.compile(r"[A-Z]{2}[0-9]{2}[A-Z0-9]{8,30}", re.ASCII)
 _NAMED: Final = re.compile(r"/(?:NAAM|NAME)[:/] ?(?P<name>[^/\n]+)")
 _ACCOUNT: Final = re.compile(r"(?:REK|IBAN)[:/] ?(?P<account>[A-Z]{2}[0-9]{2}[A-Z0-9]{8,30})")
 
@@ -93,6 +101,7 @@ def read_line(text: str) -> Line:
     if _DIGITS.fullmatch(amount) is None:
         raise Rejected(Code.BANK_FILE_AMOUNT, detail="no amount like 5000,00")
     value = _date(said["year"], said["month"], said["day"])
+    customer = _reference(said.get("customer_reference"))
     return Line(
         amount=amount,
         side=side,
@@ -100,7 +109,7 @@ def read_line(text: str) -> Line:
         expected=pending,
         value_date=value,
         booking_date=_entry_date(value, said.get("entry_month"), said.get("entry_day")),
-        customer_reference=_reference(said.get("customer_reference")),
+        customer_reference=None if customer in _ELSEWHERE else customer,
         bank_reference=_reference(said.get("bank_reference")),
         supplement="\n".join(
             part for part in (said.get("extra_details") or "", rest.strip()) if part.strip()
@@ -131,9 +140,11 @@ def read_balance(text: str, *, tag: str) -> StatementBalance:
 
 
 def read_details(text: str, *, tag: str) -> Details:
-    """The details of a line: German ``?20`` structure, Dutch names, or plain text."""
+    """The details: German ``?20`` or Dutch ``/EREF/`` structure, names in a text, or plain text."""
     if tag == "86" and _STRUCTURED.match(text):
         return _structured(text)
+    if tag == "86" and _SLASHED.match(text):
+        return _slashed(text)
     fields: dict[str, str | None] = {}
     name, account = _NAMED.search(text), _ACCOUNT.search(text)
     if name:
@@ -141,6 +152,30 @@ def read_details(text: str, *, tag: str) -> Details:
     if account:
         fields["debtor_account"] = account["account"]
     return Details(remittance=text, fields=fields)
+
+
+def _slashed(text: str) -> Details:
+    """Code words between slashes, wrapped anywhere: the lines are one text."""
+    _, *pieces = _SLASHED.split(text.replace("\n", ""))
+    said: dict[str, str] = {}
+    for code, value in zip(pieces[::2], pieces[1::2], strict=True):
+        said.setdefault(code, value.strip("/ "))
+    # account, bank, name and city of the other party
+    account, bic, name, *_ = [*said.get("CNTP", "").split("/"), "", "", ""]
+    remittance = said.get("REMI", "").removeprefix("USTD").strip("/ ")
+    fields = {
+        "debtor_name": _clean(said.get("NAME") or said.get("NAAM") or name),
+        "debtor_account": _clean(said.get("IBAN") or account),
+        "end_to_end_id": _reference(said.get("EREF")),
+        "return_reason": _clean(said.get("RTRN", "").partition("/")[0]),
+        **_bank(_clean(said.get("BIC") or bic)),
+    }
+    return Details(remittance=remittance or ("" if "REMI" in said else text), fields=fields)
+
+
+def account_of(supplement: str) -> str | None:
+    """The other party's account, where it stands alone under the line."""
+    return supplement if _IBAN.fullmatch(supplement) else None
 
 
 def _structured(text: str) -> Details:
@@ -155,9 +190,17 @@ def _structured(text: str) -> Details:
         "debtor_name": _clean(said.get("applicant_name")),
         "debtor_account": _clean(said.get("applicant_iban")),
         "end_to_end_id": _reference(_clean(said.get("end_to_end_reference"))),
+        **_bank(_clean(said.get("applicant_bin"))),
     }
     purpose = _clean(said.get("purpose")) or _clean(said.get("posting_text"))
     return Details(remittance=purpose or "", fields=fields)
+
+
+def _bank(code: str | None) -> dict[str, str | None]:
+    """The other party's bank: a BIC, else the national clearing's number."""
+    if code is None:
+        return {}
+    return {"debtor_bic" if _BIC.fullmatch(code) else "debtor_clearing_id": code}
 
 
 def _tag(tag: str) -> Tag:

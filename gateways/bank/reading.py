@@ -15,6 +15,7 @@ from gateways.bank.findings import Findings
 from gateways.bank.iso20022.camt import CamtReader
 from gateways.bank.iso20022.document import FILE_BYTES_MAX, HEAD_BYTES, Document
 from gateways.bank.iso20022.pain002 import StatusReader
+from gateways.bank.iso20022.schemas import note_schema
 from gateways.bank.mt940 import Mt940Reader, looks_like_mt940
 from tillkeeper.contracts.bank import BankFile, FileKind
 from tillkeeper.contracts.errors import Code, Rejected
@@ -24,15 +25,18 @@ LINES_NAMED_MAX: Final = 50
 _WIDE: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
-def read_bank_file(path: Path, *, encoding: str | None = None) -> BankFile:
+def read_bank_file(
+    path: Path, *, encoding: str | None = None, schemas: Path | None = None
+) -> BankFile:
     """Everything that the file at ``path`` says.
 
     ``encoding`` declares the letters of an MT940, which cannot say it itself (UTF-8 otherwise).
-    Raises Rejected(FILE_UNREADABLE | BANK_FILE_…).
+    ``schemas``: a folder of official schemas, ``camt.053.001.08.xsd``; a file that breaks its own
+    gets a warning and is read all the same. Raises Rejected(FILE_UNREADABLE | BANK_FILE_…).
     """
     with _opened(path) as source:
         try:
-            return read_bank_stream(source, encoding=encoding)
+            return read_bank_stream(source, encoding=encoding, schemas=schemas)
         except OSError as error:
             raise Rejected(Code.FILE_UNREADABLE, detail="the file cannot be read") from error
 
@@ -48,27 +52,38 @@ def _opened(path: Path) -> BinaryIO:
         raise Rejected(Code.FILE_UNREADABLE, detail="the file cannot be opened") from error
 
 
-def read_bank_bytes(body: bytes, *, encoding: str | None = None) -> BankFile:
+def read_bank_bytes(
+    body: bytes, *, encoding: str | None = None, schemas: Path | None = None
+) -> BankFile:
     """As ``read_bank_file``, for a body that is in memory."""
-    return read_bank_stream(BytesIO(body), encoding=encoding)
+    return read_bank_stream(BytesIO(body), encoding=encoding, schemas=schemas)
 
 
-def read_bank_stream(source: BinaryIO, *, encoding: str | None = None) -> BankFile:
-    """As ``read_bank_file``, for an open binary file."""
+def read_bank_stream(
+    source: BinaryIO, *, encoding: str | None = None, schemas: Path | None = None
+) -> BankFile:
+    """As ``read_bank_file``, for an open binary file; with ``schemas`` it is read again."""
     head = source.read(HEAD_BYTES)
     if not head.strip():
         raise Rejected(Code.BANK_FILE_EMPTY, detail="the file is empty")
     if _is_xml(head):
         document = Document(source, head=head)
-        if document.kind is FileKind.PAIN_002:
-            return StatusReader(document).read()
-        return CamtReader(document).read()
+        reader = StatusReader if document.kind is FileKind.PAIN_002 else CamtReader
+        found = reader(document).read()
+        return found if schemas is None else _checked(found, source, schemas)
     return _read_swift(head, source, encoding)
 
 
 def _is_xml(head: bytes) -> bool:
     start = head.removeprefix(codecs.BOM_UTF8).replace(b"\0", b"").lstrip()
     return head.startswith(_WIDE) or start.startswith(b"<")
+
+
+def _checked(found: BankFile, source: BinaryIO, schemas: Path) -> BankFile:
+    findings = Findings()
+    source.seek(0)
+    note_schema(source, version=found.version, folder=schemas, findings=findings)
+    return found.model_copy(update={"warnings": (*found.warnings, *findings.warnings)})
 
 
 def _read_swift(head: bytes, source: BinaryIO, encoding: str | None) -> BankFile:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shlex
@@ -78,6 +79,21 @@ class CommandLine:
 
     def _line(self, arguments: Iterable[str]) -> list[str]:
         return [sys.executable, "-m", "console", *arguments]
+
+
+class Till(CommandLine):
+    """The command line beside a worker of this test; it may be awaited."""
+
+    async def run(self, *arguments: str, given: Any = "") -> Answer:
+        """Run while the worker of this test goes on working."""
+        text = given if isinstance(given, str) else json.dumps(given)
+        return await asyncio.to_thread(self, *arguments, given=text)
+
+    async def said(self, *arguments: str, given: Any = "") -> Any:
+        """The JSON of a command that succeeds."""
+        answer = await self.run(*arguments, "--json", given=given)
+        assert answer.code == 0, answer
+        return answer.json
 
 
 def event_file(path: Path, rows: Iterable[str]) -> Path:

@@ -2,76 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
-from temporalio.testing import WorkflowEnvironment
 
-from activities.house import House
 from console.account import EXAMPLE as OPENING
 from console.app import main
-from console.generator import generate
 from console.receipt import EXAMPLE as RECEIPT
-from ledger.lanes import Lanes
-from ledger.orders import OrderBook
-from tests.console.support import DATA, Answer, CommandLine
+from tests.console.support import CommandLine, Till
 from tests.ledger.support import open_account
 from tests.stack import Database, engine_on
-from tests.workflows.support import OUR_NUMBER, receiving
-from tillkeeper.client import TASK_QUEUE
-from tillkeeper.rules.profiles import JD_PREPAID_2023_11
-from tillkeeper.sealing import KeyRing
-from worker.run import build_worker
+from tests.workflows.support import OUR_NUMBER
 
 NAME = "甲乙贸易有限公司"
 NUMBER = "6225000000001234"
-
-
-class Till(CommandLine):
-    """The command line beside a worker of this test; it may be awaited."""
-
-    async def run(self, *arguments: str, given: Any = "") -> Answer:
-        """Run while the worker of this test goes on working."""
-        text = given if isinstance(given, str) else json.dumps(given)
-        return await asyncio.to_thread(self, *arguments, given=text)
-
-    async def said(self, *arguments: str, given: Any = "") -> Any:
-        """The JSON of a command that succeeds."""
-        answer = await self.run(*arguments, "--json", given=given)
-        assert answer.code == 0, answer
-        return answer.json
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def till(
-    tmp_path: Path,
-    database_url: str,
-    engine: AsyncEngine,
-    temporal: WorkflowEnvironment,
-    ring: KeyRing,
-) -> AsyncIterator[Till]:
-    """The command line with database, Temporal, key ring, and a worker."""
-    keys = tmp_path / "keyring.json"
-    keys.write_text(ring.to_json())
-    keys.chmod(0o600)
-    client = temporal.client
-    variables = {
-        "TILLKEEPER_DATABASE_URL": database_url,
-        "TILLKEEPER_TEMPORAL_ADDRESS": client.service_client.config.target_host,
-        "TILLKEEPER_TEMPORAL_NAMESPACE": client.namespace,
-        "TILLKEEPER_KEY_RING_FILE": str(keys),
-    }
-    lanes = Lanes(OrderBook(engine))
-    house = House(engine, ring, JD_PREPAID_2023_11, receiving, lanes)
-    async with build_worker(client, house, task_queue=TASK_QUEUE):
-        yield Till(tmp_path, variables)
 
 
 def opening(merchant: str, /, **changes: Any) -> dict[str, Any]:
@@ -175,47 +123,18 @@ class TestLifecycle:
         assert answer.code == 2
         assert "USD" in answer.out
 
-    async def test_demo_twice_changes_nothing_the_second_time(self, till: Till) -> None:
-        """The main job: opened through the workflows, imported, verified; then found as it was."""
-        first = await till.said("demo", "--merchants", "3", "--seed", "9")
-        assert first["orders"].startswith("GENERATED, not real: seed 9")
-        assert first["accounts"]["opened"] == first["accounts"]["topped_up"] == 3
-        assert first["import"]["changed"] > 1_000
-        assert first["verification"]["ok"] is True
-        again = await till.said("demo", "--merchants", "3", "--seed", "9")
-        assert again["changed"] is False
-        assert again["merchants"] == first["merchants"]
-        words = await till.run("demo", "--merchants", "3", "--seed", "9")
-        assert "Nothing new" in words.out
-        assert "GENERATED" in words.out
-
-    async def test_demo_on_a_truncated_file_ends_with_2(self, till: Till, tmp_path: Path) -> None:
-        """C-03: like the import of such a file; the books verify all the same."""
-        generate(tmp_path / "whole", seed=4, merchants=2, orders=300)
-        cut = tmp_path / "cut.csv.gz"
-        cut.write_bytes((tmp_path / "whole").read_bytes()[:5_000])
-        answer = await till.run("demo", "--orders", str(cut), "--merchants", "1", "--json")
-        assert (answer.code, answer.codes) == (2, ["FILE_TRUNCATED"])
-        assert answer.json["verification"]["ok"] is True
-        words = await till.run("demo", "--orders", str(cut), "--merchants", "1")
-        assert (words.code, "The file ended early: FILE_TRUNCATED" in words.out) == (2, True)
+    async def test_demo_without_a_bank_simulator_is_one_sentence(self, till: Till) -> None:
+        """P-26: money comes from a bank, and by hand the demonstration books none."""
+        answer = await till.run("demo", "--merchants", "1", "--json")
+        assert answer.code == 3
+        [reason] = answer.json["unavailable"]
+        assert "bank simulator" in reason["detail"]
+        assert "Opening" not in answer.out
 
     def test_demo_refuses_a_pipe(self, command: CommandLine) -> None:
         """C-03: it reads its orders twice."""
         answer = command.shell("$T demo --json --orders <(echo)")
         assert (answer.code, answer.codes) == (2, ["FILE_UNREADABLE"])
-
-    @pytest.mark.parametrize("name", ["olist", "uci"])
-    async def test_demo_on_real_orders_verifies(self, till: Till, name: str) -> None:
-        """The main job on real orders of the busiest merchants."""
-        file = DATA / f"{name}_events.csv.gz"
-        if not file.exists():
-            pytest.skip(f"real orders are not here: ../shared/data/events/{file.name}")
-        said = await till.said("demo", "--orders", str(file), "--merchants", "5")
-        assert said["accounts"]["opened"] == 5
-        assert said["verification"]["ok"] is True
-        again = await till.said("demo", "--orders", str(file), "--merchants", "5")
-        assert (again["changed"], again["merchants"]) == (False, said["merchants"])
 
 
 class TestBadInput:

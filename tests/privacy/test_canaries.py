@@ -1,6 +1,6 @@
 """C-11, S9, S10: personal data through every lifecycle, then looked for wherever others can look.
 
-Fifteen canary strings go in through the client on the real stack: raw histories with every payload
+Nineteen canary strings go in through the client on the real stack: raw histories with every payload
 and failure, search attributes, memos, ids, logs, metrics and tables must not hold one of them,
 while the codec endpoint shows them. Expiry is not here: fifteen days do not pass on a real stack,
 and it carries no text.
@@ -49,6 +49,14 @@ from tillkeeper.contracts.errors import Rejected
 from tillkeeper.contracts.order import OrderEvent, OrderMessage
 from tillkeeper.contracts.receipt import PayerKind, ReceiptReport
 from tillkeeper.contracts.topup import CancelTopUp, TopUpRequest, TopUpState
+from tillkeeper.contracts.workitem import (
+    Approve,
+    ItemAction,
+    Outcome,
+    Propose,
+    RejectProposal,
+    ReturnTo,
+)
 from tillkeeper.sealing import KeyRing
 from worker.embedded.discovery import StackAddresses
 
@@ -70,8 +78,13 @@ CANARIES: Final = (
     "疑似冒用黄鹂女士证件",
     "黄鹂女士已核实 13900030003",
     "应金丝雀先生要求销户",
+    "黄鹂女士来电要求退款",
+    "黄鹂退款收款人",
+    "6222333344445555666",
+    "与金丝雀先生核对不符",
 )
-REASONS: Final = CANARIES[11:]
+REASONS: Final = CANARIES[11:15]
+DESK: Final = CANARIES[15:]
 DETAILS: Final = BankDetails(
     bank="工商银行", branch=CANARIES[2], account_number=CANARIES[1], company_name=COMPANY,
     source=BankDetailsSource.SELF_SERVICE, state=BankDetailsState.PENDING,
@@ -141,6 +154,7 @@ async def _live(till: Tillkeeper, number: str) -> None:
             )
         )
     await _decide(till)
+    await _return(till)
     refused = opening.model_copy(update={"merchant": "M2", "prepaid_eligible": False})
     with suppress(Rejected):
         await till.open_account(refused)
@@ -171,6 +185,22 @@ async def _decide(till: Tillkeeper) -> None:
         amount_minor=36_00,
     )  # fmt: skip
     await till.hand_over(hold)
+
+
+async def _return(till: Tillkeeper) -> None:
+    """The stranger's money goes back by the desk: the first item of this stack's inbox."""
+    payee = ReturnTo(name=DESK[1], account=DESK[2], bank_name="工商银行")
+    body = Propose(action=ItemAction.RETURN, reason=DESK[0], actor="o1", return_to=payee)
+    await till.propose(1, body)
+    await till.reject(1, RejectProposal(proposal=1, reason=DESK[3], actor="o2"))
+    with suppress(Rejected):
+        await till.propose(1, body.model_copy(update={"target": DESK[1]}))
+    await till.propose(1, body)
+    yes = Approve(proposal=2, action=ItemAction.RETURN, amount_minor=500_000, actor="o2")
+    with suppress(Rejected):
+        await till.approve(1, yes.model_copy(update={"actor": "o1"}))
+    returned = await till.approve(1, yes)
+    assert returned.outcome is Outcome.RETURNED
 
 
 async def _histories(client: Client) -> list[dict[str, Any]]:
@@ -205,7 +235,7 @@ class TestCanaries:
             await handle.result()
 
         histories = await _histories(client)
-        assert len(histories) == 2 * 10
+        assert len(histories) == 2 * 13
         assert _hits(json.dumps(histories, ensure_ascii=False)) == []
         assert _hits(json.dumps(histories)) == []
         metrics = await asyncio.to_thread(_read, addresses.metrics)

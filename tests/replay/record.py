@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import json
 import re
+import tempfile
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +20,8 @@ from typing import Any, Final
 from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 
+from gateways.bank.exchange import FolderExchange
+from tests.replay.desk_paths import record_desk
 from tests.stack import engine_on, running_postgres, running_temporal
 from tests.workflows.support import (
     OTHER_NAME,
@@ -258,6 +261,11 @@ async def _ended(client: Client, workflow_id: str) -> None:
 
 async def main() -> None:
     """Play every path against servers of its own, with payloads in clear."""
+    with tempfile.TemporaryDirectory() as folder:
+        await _play(FolderExchange(Path(folder)))
+
+
+async def _play(exchange: FolderExchange) -> None:
     lookup = _Faulty()
     async with (
         running_postgres() as databases,
@@ -266,7 +274,9 @@ async def main() -> None:
         await databases.make_template()
         async with databases.fresh() as database, engine_on(database.app_url) as engine:
             platform = make_platform(temporal.client, engine, KeyRing.generate("replay"))
-            platform.house = dataclasses.replace(platform.house, receiving=lookup)
+            platform.house = dataclasses.replace(
+                platform.house, receiving=lookup, exchange=exchange
+            )
             async with platform.worker():
                 recorder = Recorder(platform, temporal)
                 await recorder.account_opened_to_closed()
@@ -277,6 +287,7 @@ async def main() -> None:
                 await recorder.expired()
                 await recorder.handed_over()
                 await recorder.continued()
+                await record_desk(recorder)
                 lookup.faulty = True
                 await recorder.needs_person(lookup.mend)
 

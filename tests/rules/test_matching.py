@@ -17,9 +17,13 @@ W = TopUpState.WAITING_REMITTANCE
 
 
 def arrived(
-    amount_minor: int = 5_000_00, *, kind: PayerKind = PayerKind.CORPORATE, at: datetime = NOW
+    amount_minor: int = 5_000_00,
+    *,
+    kind: PayerKind = PayerKind.CORPORATE,
+    at: datetime = NOW,
+    codes: tuple[str, ...] = (),
 ) -> Arrived:
-    return Arrived(amount_minor, kind, at)
+    return Arrived(amount_minor, kind, at, codes)
 
 
 def request(
@@ -29,8 +33,9 @@ def request(
     *,
     expires_at: datetime = LATER,
     same_name: bool = True,
+    code: str | None = None,
 ) -> Candidate:
-    return Candidate(number, amount_minor, state, expires_at, same_name)
+    return Candidate(number, amount_minor, state, expires_at, same_name, code)
 
 
 class TestMatch:
@@ -110,3 +115,60 @@ class TestMatch:
     def test_money_without_any_request_stays_unmatched(self) -> None:
         """P-25: request first, then transfer."""
         assert match(arrived(), []).reason is Code.NO_OPEN_REQUEST
+
+
+class TestCodes:
+    """P-25, P-32: a code tells equal requests apart; name and exact amount remain conditions."""
+
+    first = request(1, code="TKA")
+    second = request(2, code="TKB")
+
+    def test_equal_requests_of_one_company_are_ambiguous_without_a_code(self) -> None:
+        """P-23, P-32: two merchants of one company ask for 5,000.00 each."""
+        found = match(arrived(), [self.first, self.second])
+        assert (found.credits, found.reason, found.suggests) == (None, Code.AMBIGUOUS, None)
+
+    def test_the_code_tells_them_apart(self) -> None:
+        """P-32."""
+        found = match(arrived(codes=("TKB",)), [self.first, self.second])
+        assert found.credits == self.second
+
+    @pytest.mark.parametrize("codes", [("TKA", "TKB"), ("TKC",), ()])
+    def test_both_codes_or_another_stay_ambiguous(self, codes: tuple[str, ...]) -> None:
+        """P-32: never on a guess."""
+        found = match(arrived(codes=codes), [self.first, self.second])
+        assert found.reason is Code.AMBIGUOUS
+
+    def test_a_code_does_not_replace_the_name(self) -> None:
+        """P-21."""
+        stranger = request(code="TKA", same_name=False)
+        found = match(arrived(codes=("TKA",)), [stranger])
+        assert (found.credits, found.reason) == (None, Code.PAYER_NAME_MISMATCH)
+        assert found.suggests == stranger
+
+    def test_a_code_does_not_replace_the_amount_but_is_suggested(self) -> None:
+        """P-23: the nearest amount is not what the payer wrote."""
+        near, coded = request(1, 4_999_99, code="TKA"), request(2, 9_000_00, code="TKB")
+        found = match(arrived(codes=("TKB",)), [near, coded])
+        assert (found.credits, found.reason) == (None, Code.AMOUNT_MISMATCH)
+        assert found.suggests == coded
+
+    def test_a_wrong_code_does_not_spoil_name_and_amount(self) -> None:
+        """P-21, P-23, P-25: the code is optional."""
+        assert match(arrived(codes=("TKZ",)), [self.first]).credits == self.first
+
+
+class TestPayer:
+    def test_an_unknown_kind_of_account_is_judged_by_its_name(self) -> None:
+        """P-22: a file rarely says whose account paid."""
+        assert match(arrived(kind=PayerKind.UNKNOWN), [request()]).credits == request()
+        other = match(arrived(kind=PayerKind.UNKNOWN), [request(same_name=False)])
+        assert other.reason is Code.PAYER_NAME_MISMATCH
+
+    def test_without_a_name_nothing_is_credited(self) -> None:
+        """P-21: the file names no payer; the one request of that amount is suggested."""
+        nameless = Arrived(5_000_00, PayerKind.UNKNOWN, NOW, (), named=False)
+        found = match(nameless, [request(same_name=False)])
+        assert (found.credits, found.reason) == (None, Code.PAYER_UNKNOWN)
+        assert found.suggests == request(same_name=False)
+        assert match(nameless, []).reason is Code.PAYER_UNKNOWN

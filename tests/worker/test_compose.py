@@ -97,12 +97,26 @@ class TestCompose:
             assert service["security_opt"] == ["no-new-privileges:true"], name
             assert all(port.startswith("127.0.0.1:") for port in service.get("ports", [])), name
             assert re.fullmatch(r"[^:]+:\d[\w.]*", service["image"]), name
-        assert all(services[name]["read_only"] for name in (*OURS, "postgres"))
+        assert all(services[name]["read_only"] for name in (*OURS, "postgres", "bank"))
 
     def test_our_variables_are_settings(self, services: dict[str, dict[str, Any]]) -> None:
         known = {f"TILLKEEPER_{name.upper()}" for name in Settings.model_fields}
         for name in OURS:
             assert set(services[name]["environment"]) <= known
+
+    def test_bank_simulator_is_asked_for_and_stands_at_the_other_end(
+        self, services: dict[str, dict[str, Any]]
+    ) -> None:
+        """C-12: what it writes the worker takes, so it never starts by itself."""
+        bank, worker = services["bank"], services["worker"]
+        assert bank["profiles"] == ["simulator"]
+        exchange = worker["environment"]["TILLKEEPER_BANK_EXCHANGE"]
+        assert f"--outbox={exchange}/inbox" in bank["command"]
+        assert f"--inbox={exchange}/outbox" in bank["command"]
+        assert f"exchange:{exchange}" in bank["volumes"]
+        assert f"exchange:{exchange}" in worker["volumes"]
+        made = (ROOT / "Dockerfile").read_text()
+        assert f"install -d -o 10001 -m 0700 {exchange} /bank" in made
 
     def test_namespace_script_makes_the_search_attributes(self) -> None:
         script = (ROOT / "deploy" / "temporal" / "namespace.sh").read_text()

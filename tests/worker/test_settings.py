@@ -99,6 +99,13 @@ class TestLoad:
             ("bind", "", "BIND must be an IP address"),
             ("home", "", "HOME: must name a directory"),
             ("home", " ", "HOME: must name a directory"),
+            ("bank_exchange", " ", "BANK_EXCHANGE: must name a directory"),
+            ("bank_exchange", __file__, "a file, not a directory"),
+            ("bank_exchange_encoding", "latin-99", "BANK_EXCHANGE_ENCODING names no encoding"),
+            ("bank_simulator_port", "8235", "are both 8235"),
+            ("receiving_accounts", ACCOUNTS.replace("}}", ', "bic": "x"}}'), "BIC"),
+            ("receiving_accounts", ACCOUNTS.replace("}}", ', "aliases": [""]}}'), "not empty"),
+            ("receiving_accounts", ACCOUNTS.replace("}}", ', "aliases": "1"}}'), "aliases"),
             ("profile", "latest", "PROFILE"),
             ("profile", "jd-prepaid@2031-01", "known: jd-prepaid@2023-11"),
             ("log_level", "chatty", "LOG_LEVEL"),
@@ -151,6 +158,19 @@ class TestLoad:
         assert account is not None
         assert account.number == "123"
         assert settings.codec_origins == ("http://[::1]:8233", "https://ui.example")
+
+
+class TestOwnNumber:
+    def test_our_number_is_known_in_every_form_and_no_other(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """P-25: banks write one number in several forms; it stays one account."""
+        account = ACCOUNT.replace('"123"', '"DE12 3456", "aliases": ["10020030/3456"]')
+        settings = load(monkeypatch, receiving_accounts=f'{{"EUR": {account}}}')
+        for form in ("DE12 3456", "DE123456", "de123456", "\uff24E123456", "10020030 / 3456"):
+            assert settings.own_number(form, "EUR") == "DE123456"
+        assert settings.own_number("DE123457", "EUR") is None
+        assert settings.own_number("DE123456", "CNY") is None
 
 
 class TestOrigins:
@@ -208,6 +228,14 @@ class TestProduction:
         variables = production(tmp_path)
         del variables[without]
         with pytest.raises(CannotStart, match=said):
+            load(monkeypatch, **variables)
+
+    def test_exchange_that_is_not_there_is_refused(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        """A worker that made its own empty folder would wait for the bank for ever."""
+        variables = production(tmp_path) | {"bank_exchange": str(tmp_path / "none")}
+        with pytest.raises(CannotStart, match="BANK_EXCHANGE must be there"):
             load(monkeypatch, **variables)
 
     def test_no_receiving_account_is_refused(

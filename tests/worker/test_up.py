@@ -61,6 +61,8 @@ class TestUp:
         assert get(addresses.ui)[0] == 200
         settings = json.loads(get(f"{addresses.ui}/api/v1/settings")[1])
         assert settings["Codec"]["Endpoint"] == addresses.codec
+        assert addresses.bank is not None
+        assert get(f"{addresses.bank}/health")[0] == 200
         for name in ("stack.json", "keyring.json", "stack.log", "temporal.db"):
             assert (home.path / name).stat().st_mode & 0o077 == 0, name
 
@@ -90,6 +92,18 @@ class TestUp:
         assert home.run("down").stdout == "Stopped.\n"
         assert home.processes() == []
         assert "Nothing runs" in home.run("down").stdout
+
+    def test_configured_exchange_has_no_simulator(self, home: Home, tmp_path: Path) -> None:
+        """C-12: at the other end of a folder that somebody named, there may be a real bank."""
+        folder = tmp_path / "real"
+        started = home.run("up", "--detach", TILLKEEPER_BANK_EXCHANGE=str(folder))
+        assert started.returncode == 0, started.stderr
+        found = find_stack(home.path)
+        assert found is not None
+        assert found.bank is None
+        assert "Bank" not in started.stdout
+        assert not (home.path / "exchange").exists()
+        assert home.run("down").stdout == "Stopped.\n"
 
     def test_taken_port_is_one_sentence_and_leaves_nothing(self, home: Home) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:

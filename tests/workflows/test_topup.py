@@ -22,6 +22,7 @@ from tillkeeper.contracts.account import PaymentMethod, SetStanding
 from tillkeeper.contracts.errors import Code, Rejected
 from tillkeeper.contracts.receipt import PayerKind, ReceiptState, receipt_workflow_id
 from tillkeeper.contracts.topup import CancelTopUp, TopUpState, topup_workflow_id
+from tillkeeper.rules.codes import reference_code
 
 CANCEL = CancelTopUp(reason="金额有误", actor="u1")
 DAY = timedelta(days=1)
@@ -42,13 +43,14 @@ async def state_is(platform: Platform, state: TopUpState, request: str = "T1") -
 
 class TestRequest:
     async def test_the_answer_says_where_to_pay(self, platform: Platform) -> None:
-        """P-25, P-27: id, receiving account, exact amount, WAITING_REMITTANCE, dated steps."""
+        """P-25, P-27: id, where to pay, code, exact amount, WAITING_REMITTANCE, dated steps."""
         await platform.configured()
         view = await platform.till.request_topup(platform.topup(5_000_00))
         assert (view.request, view.amount_minor) == ("T1", 5_000_00)
         assert view.state is TopUpState.WAITING_REMITTANCE
         assert view.receiving_account is not None
         assert view.receiving_account.number == OUR_NUMBER
+        assert view.reference_code == reference_code(view.merchant, view.request)
         steps = [(s.name, s.at is not None, s.current) for s in view.steps]
         assert steps == [
             ("submitted", True, False),

@@ -12,10 +12,11 @@ from tillkeeper.client.accounts import AccountCalls
 from tillkeeper.client.bank import BankCalls
 from tillkeeper.client.calls import ANSWER_WITHIN, TASK_QUEUE
 from tillkeeper.client.desk import DeskCalls
+from tillkeeper.client.reconciliation import ReconciliationCalls
 from tillkeeper.client.topups import TopUpCalls
 
 __all__ = ["ANSWER_WITHIN", "TASK_QUEUE", "Tillkeeper"]
 
 
-class Tillkeeper(AccountCalls, TopUpCalls, BankCalls, DeskCalls):
+class Tillkeeper(AccountCalls, TopUpCalls, BankCalls, DeskCalls, ReconciliationCalls):
     """The door for services; every method may be called again with the same arguments."""

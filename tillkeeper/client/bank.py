@@ -1,9 +1,61 @@
-"""Calls about banks' files."""
+"""Calls about banks' files; the bytes are in the database before anything is asked here."""
 
 from __future__ import annotations
 
-from tillkeeper.client.calls import Calls
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+
+from tillkeeper.client.calls import Calls, Ended, answered
+from tillkeeper.contracts import bank_file
+from tillkeeper.contracts.bank_file import (
+    AGAIN,
+    EXCHANGE_WORKFLOW,
+    EXCHANGE_WORKFLOW_ID,
+    BankExchangeRequest,
+    BankFileRequest,
+    BankFileView,
+    bank_file_workflow_id,
+)
+from tillkeeper.contracts.base import Model
+from tillkeeper.contracts.errors import Code
 
 
 class BankCalls(Calls):
-    """Import a bank's file."""
+    """Work off a file that is kept; watch the exchange."""
+
+    async def import_bank_file(self, digest: str) -> BankFileView:
+        """Work off the kept file and wait for what became of it; again, the same answer (C-02).
+
+        Raises Rejected(BANK_FILE_UNKNOWN), Unavailable where it takes longer than a call may.
+        """
+        request = BankFileRequest(digest=digest)
+        workflow_id = bank_file_workflow_id(digest)
+        await self._start_again(bank_file.WORKFLOW, workflow_id, request, nudge=AGAIN)
+        return await self._recorded(workflow_id, BankFileView, missing=Code.BANK_FILE_UNKNOWN)
+
+    async def bank_file(self, digest: str) -> BankFileView | None:
+        """How far the file's lifecycle has come; None where none is known."""
+        return await self._view(bank_file_workflow_id(digest), BankFileView)
+
+    async def watch_exchange(self) -> None:
+        """Have the exchange watched, for ever; where it is watched already, nothing changes."""
+        await self._start_again(EXCHANGE_WORKFLOW, EXCHANGE_WORKFLOW_ID, BankExchangeRequest())
+
+    async def _start_again(
+        self, workflow: str, workflow_id: str, request: Model, *, nudge: str | None = None
+    ) -> None:
+        """Start, or nudge the one that runs: the database knows what a run before has done."""
+        try:
+            await answered(
+                self._client.start_workflow(
+                    workflow,
+                    request,
+                    id=workflow_id,
+                    task_queue=self._task_queue,
+                    id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                    id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+                    start_signal=nudge,
+                    rpc_timeout=self._within,
+                )
+            )
+        except Ended:
+            return

@@ -37,6 +37,7 @@ ANSWER_WITHIN: Final = timedelta(seconds=30)
 _LOOK_S: Final = 0.05
 
 View = TypeVar("View", bound=Model)
+Starting = WithStartWorkflowOperation[Any, Any]
 Answer = TypeVar("Answer")
 
 
@@ -76,7 +77,12 @@ class Calls:
     async def _start_and_ask(
         self, workflow: str, workflow_id: str, request: Model, *, update: str, view: type[View]
     ) -> View:
-        start: WithStartWorkflowOperation[Any, Any] = WithStartWorkflowOperation(
+        start = self._starting(workflow, workflow_id, request)
+        return await self._ask_with_start(start, update, request, view)
+
+    def _starting(self, workflow: str, workflow_id: str, request: Model) -> Starting:
+        """How the workflow is started where it does not run yet."""
+        return WithStartWorkflowOperation(
             workflow,
             request,
             id=workflow_id,
@@ -84,11 +90,15 @@ class Calls:
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
             id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
         )
+
+    async def _ask_with_start(
+        self, start: Starting, update: str, body: Model, view: type[View]
+    ) -> View:
         try:
             return await answered(
                 self._client.execute_update_with_start_workflow(
                     update,
-                    request,
+                    body,
                     start_workflow_operation=start,
                     result_type=view,
                     rpc_timeout=self._within,
@@ -126,6 +136,7 @@ class Calls:
 
 
 def same(view: View, recorded: str, asked: Model) -> View:
+    """The view, where it was made for this very request. Raises Rejected(KEY_REUSED)."""
     if recorded != fingerprint(asked):
         raise Rejected(Code.KEY_REUSED, detail="this id came with another request before")
     return view

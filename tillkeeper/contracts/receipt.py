@@ -16,10 +16,11 @@ WORKFLOW: Final = "Receipt"
 
 
 class PayerKind(StrEnum):
-    """Whose account paid (P-22)."""
+    """Whose account paid (P-22); UNKNOWN: the equality of the company's name decides."""
 
     CORPORATE = "corporate"
     PERSONAL = "personal"
+    UNKNOWN = "unknown"
 
 
 class ReceiptReport(Model):
@@ -44,7 +45,12 @@ def receipt_digest(report: ReceiptReport) -> str:
 
     Width and spaces do not count: banks pad references, and one receipt must never be two (P-26).
     """
-    identity = f"{_compact(report.receiving_account)}\x1f{_compact(report.bank_reference)}"
+    return reference_digest(report.receiving_account, report.bank_reference)
+
+
+def reference_digest(account: str, reference: str) -> str:
+    """The digest of our account's number and a bank reference, as receipts are known by (P-26)."""
+    identity = f"{_compact(account)}\x1f{_compact(reference)}"
     return hashlib.sha256(identity.encode()).hexdigest()[:32]
 
 
@@ -58,11 +64,18 @@ def receipt_workflow_id(report: ReceiptReport) -> str:
 
 
 class ReceiptState(StrEnum):
-    """What became of a receipt; REPORTED until it is booked. A foreign one is refused, not kept."""
+    """What became of a receipt; REPORTED until it is booked. A foreign one is refused, not kept.
+
+    REVERSED: the bank took it back. DETAILED: its entry's parts have become receipts instead.
+    """
 
     REPORTED = "REPORTED"
     CREDITED = "CREDITED"
     UNMATCHED = "UNMATCHED"
+    RETURNING = "RETURNING"
+    RETURNED = "RETURNED"
+    REVERSED = "REVERSED"
+    DETAILED = "DETAILED"
 
 
 class ReceiptView(Model):

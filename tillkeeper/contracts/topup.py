@@ -45,6 +45,8 @@ class ReceivingAccount(Model):
     bank: Name
     number: Name
     currency: Currency
+    bic: str | None = None
+    clearing_code: str | None = None
 
 
 class TopUpRequest(Model):
@@ -66,7 +68,10 @@ class CancelTopUp(Model):
 
 
 class TopUpView(Model):
-    """One request with its dated steps (P-27). ``receiving_account`` is shown while it waits."""
+    """One request with its dated steps (P-27). ``receiving_account`` is shown while it waits.
+
+    So is ``reference_code``, which the merchant may write into the remittance text (P-25).
+    """
 
     merchant: str
     currency: str
@@ -76,6 +81,7 @@ class TopUpView(Model):
     entry_point: str = ""
     refused: tuple[Reason, ...] = ()
     receiving_account: ReceivingAccount | None = None
+    reference_code: str = ""
     requested_at: datetime | None = None
     expires_at: datetime | None = None
     decided_at: datetime | None = None

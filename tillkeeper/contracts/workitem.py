@@ -6,7 +6,27 @@ desk reads from what the item is about. It is closed with an outcome only.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Annotated, Final, Generic, Protocol, TypeVar
+
+from pydantic import Field
+
+from tillkeeper.contracts.base import Identifier, Model, Moment, Name, NotUnderstood, Text
+from tillkeeper.contracts.errors import Code
+from tillkeeper.contracts.money import AmountMinor
+
+WORKFLOW: Final = "WorkItem"
+ITEM_ID_MAX: Final = 2**63 - 1
+
+ItemId = Annotated[int, Field(ge=1, le=ITEM_ID_MAX)]
+"""Number of an item, from 1."""
+
+
+def item_workflow_id(item: int) -> str:
+    """The business id is the workflow id."""
+    return f"item/{item}"
 
 
 class ItemKind(StrEnum):
@@ -27,7 +47,7 @@ class ItemKind(StrEnum):
     STATEMENT_BREAK = "STATEMENT_BREAK"
     """``statement/<id>``: opening and entries do not make the closing balance."""
     STATEMENT_GAP = "STATEMENT_GAP"
-    """``bank-account/<id>/gap/<day>``: a statement is missing, or one contradicts the one before."""
+    """``bank-account/<id>/gap/<day>``: a statement is missing, or contradicts the one before."""
     RECONCILIATION_DIFFERENCE = "RECONCILIATION_DIFFERENCE"
     """``reconcile/<account id>/<day>``: book and statement differ (C-14)."""
     PAYMENT_REJECTED = "PAYMENT_REJECTED"
@@ -53,4 +73,238 @@ class Outcome(StrEnum):
     CHARGED = "CHARGED"
     ACKNOWLEDGED = "ACKNOWLEDGED"
     RESOLVED = "RESOLVED"
-    """What it was about has come right by itself: a missing statement arrived, a difference went."""
+    """It came right by itself: a missing statement arrived, a difference went."""
+
+
+class ItemAction(StrEnum):
+    """What people may do with an item; which, depends on its kind."""
+
+    MATCH = "MATCH"
+    """Credit the receipt to a top-up request: the target, ``merchant/request``."""
+    RETURN = "RETURN"
+    """Pay the receipt back to its sender."""
+    CHARGE = "CHARGE"
+    """Book the debit as a bank charge."""
+    ACKNOWLEDGE = "ACKNOWLEDGE"
+    """Take note; nothing moves."""
+
+
+class ItemStart(Model):
+    """What an item's run starts with, and what earlier runs have to pass on."""
+
+    item: ItemId
+    reminders: int = 0
+    not_understood: tuple[NotUnderstood, ...] = ()
+
+
+class ClaimItem(Model):
+    """Take an item, so that nobody else works on it."""
+
+    actor: Identifier
+
+
+class ReleaseItem(Model):
+    """Give an item back; the proposer withdraws his proposal by it."""
+
+    reason: Text
+    actor: Identifier
+
+
+class ReturnTo(Model):
+    """Where a return goes; what is given here replaces what the bank told. Personal data."""
+
+    name: Name | None = None
+    account: Name | None = None
+    bank_name: Name | None = None
+    bic: Name | None = None
+    clearing_code: Name | None = None
+
+
+class Propose(Model):
+    """What shall be done, and why; ``return_to`` is for a return only."""
+
+    action: ItemAction
+    target: Text | None = None
+    reason: Text
+    actor: Identifier
+    return_to: ReturnTo | None = None
+
+
+class Approve(Model):
+    """A second person's yes to exactly what was shown (C-07); the amount in minor units."""
+
+    proposal: int
+    action: ItemAction
+    target: Text | None = None
+    amount_minor: AmountMinor | None = None
+    actor: Identifier
+
+
+class RejectProposal(Model):
+    """A second person's no; the item stays with its owner."""
+
+    proposal: int
+    reason: Text
+    actor: Identifier
+
+
+class ProposalView(Model):
+    """What is proposed, or was done; the payee of a return is masked."""
+
+    number: int
+    action: ItemAction
+    target: str | None = None
+    amount_minor: int | None = None
+    reason: str
+    payee: str = ""
+    payee_account: str = ""
+    proposed_by: str
+    proposed_at: datetime
+    fingerprint: str = ""
+
+
+class ItemView(Model):
+    """One item as people may see it: no names, no numbers of accounts.
+
+    ``credited`` (``merchant/request``) and ``payment`` (end-to-end id) say what its end has moved,
+    ``activated`` that the credit made the account active (P-09). ``proposals`` counts all of them.
+    """
+
+    item: int
+    kind: ItemKind
+    subject: str
+    state: ItemState
+    reason: str = ""
+    amount_minor: int | None = None
+    currency: str | None = None
+    context: Mapping[str, str | int | None] = Field(default_factory=dict)
+    opened_at: datetime
+    owner: str | None = None
+    claimed_at: datetime | None = None
+    actions: tuple[ItemAction, ...] = ()
+    proposals: int = 0
+    proposal: ProposalView | None = None
+    outcome: Outcome | None = None
+    decided_by: str | None = None
+    closed_at: datetime | None = None
+    credited: str | None = None
+    activated: bool = False
+    payment: str | None = None
+    reminders: int = 0
+    not_understood: tuple[NotUnderstood, ...] = ()
+    needs_person: str = ""
+
+    @property
+    def open(self) -> bool:
+        """Whether the item still waits for an outcome."""
+        return self.state is not ItemState.CLOSED
+
+    def age(self, at: datetime) -> timedelta:
+        """How long the item waits at ``at``, or has waited until it was closed."""
+        return max((self.closed_at or at) - self.opened_at, timedelta(0))
+
+
+class WaitingRun(Model):
+    """A run of any lifecycle that waits for a person; ``resume`` makes it try again."""
+
+    workflow_id: str
+    lifecycle: str
+    stage: str = ""
+    merchant: str = ""
+    amount_minor: int | None = None
+    since: datetime
+
+
+class Hint(StrEnum):
+    """Why a request is suggested for a receipt."""
+
+    REFERENCE_CODE = "REFERENCE_CODE"
+    SAME_NAME = "SAME_NAME"
+    SIMILAR_NAME = "SIMILAR_NAME"
+    EXACT_AMOUNT = "EXACT_AMOUNT"
+    NEAR_AMOUNT = "NEAR_AMOUNT"
+    OPEN = "OPEN"
+    EXPIRED = "EXPIRED"
+    CANCELLED = "CANCELLED"
+    IN_TIME = "IN_TIME"
+
+
+class Why(Model):
+    """One reason of a suggestion, with its words; never a name."""
+
+    hint: Hint
+    words: str
+
+
+class Suggestion(Model):
+    """A request that a receipt was perhaps meant for; ``score`` 0 … 100, for people only."""
+
+    request: str
+    amount_minor: int
+    state: str
+    score: int
+    why: tuple[Why, ...]
+
+
+class UnmatchedReceipt(Model):
+    """Money that no request explains, as the desk sees it; payer masked unless asked for."""
+
+    digest: str
+    amount_minor: int
+    currency: str
+    reason: Code | None = None
+    payer: str = ""
+    payer_account: str = ""
+    payer_kind: str = ""
+    booked_at: datetime
+    received_at: datetime
+    item: int | None = None
+    suggestions: tuple[Suggestion, ...] = ()
+
+
+Body = TypeVar("Body")
+
+
+class ItemCommand(Model, Generic[Body]):
+    """A command on one item with the workflow's time (UTC)."""
+
+    item: ItemId
+    at: Moment
+    body: Body
+
+
+class WorkItemDoor(Protocol):
+    """Each method is one database transaction; safe to run twice. A refusal raises Rejected.
+
+    The same act again is answered alike; on a closed item any other is refused ITEM_CLOSED.
+    """
+
+    async def read_item(self, command: ItemCommand[None]) -> ItemView:
+        """The item as it stands. Raises Rejected(ITEM_UNKNOWN)."""
+        ...
+
+    async def claim_item(self, command: ItemCommand[ClaimItem]) -> ItemView:
+        """Take it. Raises Rejected(ITEM_OWNED | ITEM_PROPOSED | ITEM_CLOSED)."""
+        ...
+
+    async def release_item(self, command: ItemCommand[ReleaseItem]) -> ItemView:
+        """Give it back. Raises Rejected(ITEM_PROPOSED | ITEM_CLOSED)."""
+        ...
+
+    async def propose_action(self, command: ItemCommand[Propose]) -> ItemView:
+        """Propose what needs a second person; an acknowledgement closes at once.
+
+        Raises Rejected(ACTION_NOT_ALLOWED | TARGET_MISSING | ITEM_OWNED | ITEM_PROPOSED | …).
+        """
+        ...
+
+    async def approve_proposal(self, command: ItemCommand[Approve]) -> ItemView:
+        """Do what was proposed, and close (C-07).
+
+        Raises Rejected(OWN_PROPOSAL | PROPOSAL_STALE | ITEM_NOT_PROPOSED | …).
+        """
+        ...
+
+    async def reject_proposal(self, command: ItemCommand[RejectProposal]) -> ItemView:
+        """Refuse what was proposed; the item stays open."""
+        ...

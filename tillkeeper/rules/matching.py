@@ -1,12 +1,13 @@
 """Which top-up request a bank receipt pays, or why none (P-21 … P-23, P-31, P-32).
 
 Decides only, on what its caller found. Money is never credited on a guess: a request that is
-merely likely is suggested to people and stays open.
+merely likely is suggested to people and stays open. A reference code tells apart what name and
+exact amount leave equal; it never stands in for either.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -17,11 +18,16 @@ from tillkeeper.contracts.topup import TopUpState
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """What counts of a receipt: amount in minor units, whose account paid, when we heard of it."""
+    """What counts of a receipt: amount in minor units, whose account paid, when we heard of it.
+
+    ``codes`` are the reference codes in its remittance text; ``named`` says that a payer is named.
+    """
 
     amount_minor: int
     payer_kind: PayerKind
     received_at: datetime
+    codes: Collection[str] = ()
+    named: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +39,7 @@ class Candidate:
     state: TopUpState
     expires_at: datetime
     same_name: bool
+    code: str | None = None
 
     def open_at(self, moment: datetime) -> bool:
         """Whether money that arrives at ``moment`` is still in time; at the last moment it is."""
@@ -53,13 +60,15 @@ def match(arrived: Arrived, candidates: Sequence[Candidate]) -> Match:
     named = [c for c in candidates if c.same_name]
     still_open = [c for c in named if c.open_at(arrived.received_at)]
     exact = [c for c in still_open if c.amount_minor == arrived.amount_minor]
-    if arrived.payer_kind is not PayerKind.CORPORATE:
-        return Match(reason=Code.NOT_CORPORATE, suggests=_only(exact))
-    if len(exact) == 1:
-        return Match(credits=exact[0])
+    if arrived.payer_kind is PayerKind.PERSONAL:
+        return Match(reason=Code.NOT_CORPORATE, suggests=_meant(arrived, exact) or _only(exact))
+    chosen = exact if len(exact) == 1 else _coded(arrived, exact)
+    if len(chosen) == 1:
+        return Match(credits=chosen[0])
     if exact:
         return Match(reason=Code.AMBIGUOUS)
-    return _unmatched(arrived, candidates, named, still_open)
+    reason, likely = _unmatched(arrived, candidates, named, still_open)
+    return Match(reason=reason, suggests=_meant(arrived, candidates) or likely)
 
 
 def _unmatched(
@@ -67,15 +76,14 @@ def _unmatched(
     candidates: Sequence[Candidate],
     named: Sequence[Candidate],
     still_open: Sequence[Candidate],
-) -> Match:
+) -> tuple[Code, Candidate | None]:
     equal = [c for c in named if c.amount_minor == arrived.amount_minor]
     late = [c for c in equal if _expired(c, arrived.received_at)]
     if late:
-        latest = max(late, key=lambda c: (c.expires_at, c.id))
-        return Match(reason=Code.REQUEST_EXPIRED, suggests=latest)
+        return Code.REQUEST_EXPIRED, max(late, key=lambda c: (c.expires_at, c.id))
     if still_open:
         nearest = min(still_open, key=lambda c: (abs(c.amount_minor - arrived.amount_minor), c.id))
-        return Match(reason=Code.AMOUNT_MISMATCH, suggests=nearest)
+        return Code.AMOUNT_MISMATCH, nearest
     others = [
         c
         for c in candidates
@@ -83,9 +91,20 @@ def _unmatched(
         and c.amount_minor == arrived.amount_minor
         and c.open_at(arrived.received_at)
     ]
+    if not arrived.named:
+        return Code.PAYER_UNKNOWN, _only(others)
     if others:
-        return Match(reason=Code.PAYER_NAME_MISMATCH, suggests=_only(others))
-    return Match(reason=Code.NO_OPEN_REQUEST, suggests=_only(_cancelled(equal)))
+        return Code.PAYER_NAME_MISMATCH, _only(others)
+    return Code.NO_OPEN_REQUEST, _only(_cancelled(equal))
+
+
+def _coded(arrived: Arrived, candidates: Sequence[Candidate]) -> list[Candidate]:
+    return [c for c in candidates if c.code is not None and c.code in arrived.codes]
+
+
+def _meant(arrived: Arrived, candidates: Sequence[Candidate]) -> Candidate | None:
+    """The one request that the payer's codes name and that is not paid."""
+    return _only([c for c in _coded(arrived, candidates) if c.state is not TopUpState.CREDITED])
 
 
 def _expired(candidate: Candidate, moment: datetime) -> bool:

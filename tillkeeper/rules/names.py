@@ -18,6 +18,11 @@ def same_company(left: str, right: str) -> bool:
     return normalised_name(left) == normalised_name(right)
 
 
+def compact_number(number: str) -> str:
+    """An account number as it is compared: width folded, without spaces."""
+    return "".join(unicodedata.normalize("NFKC", number).split())
+
+
 def masked_number(number: str) -> str:
     """``****1234``; a number of four characters or fewer shows none of them."""
     compact = "".join(number.split())

@@ -29,6 +29,7 @@ class StackAddresses(BaseModel):
     health: str
     metrics: str
     key_ring_path: str
+    bank: str | None = None
 
     def lines(self) -> list[str]:
         """What `up` prints."""
@@ -39,6 +40,7 @@ class StackAddresses(BaseModel):
             f"Codec         {self.codec}",
             f"Health        {self.health}",
             f"Metrics       {self.metrics}",
+            *([f"Bank          {self.bank}  (a simulator)"] if self.bank else []),
         ]
 
 

@@ -17,6 +17,7 @@ from sqlalchemy.engine import make_url
 
 from worker.client import connect
 from worker.database import make_login, migrate
+from worker.embedded.bank import EmbeddedBank, embedded_bank
 from worker.embedded.discovery import STACK_FILE, StackAddresses, find_stack, save_stack
 from worker.embedded.home import HomeLock, prepare_home
 from worker.embedded.ports import free_port
@@ -31,6 +32,7 @@ from worker.settings import Settings, asyncpg_url
 from worker.telemetry import configure_logging
 
 LOG_FILE = "stack.log"
+EXCHANGE = "exchange"
 _FIRST_WAIT_S = 120
 _log = structlog.get_logger("worker.embedded")
 
@@ -56,7 +58,8 @@ async def up(settings: Settings) -> int:
     """
     _refuse_unfit(settings)
     home = prepare_home(settings.home, spare_mb=settings.spare_mb)
-    settings = settings.model_copy(update={"home": home})
+    exchange = settings.bank_exchange or home / EXCHANGE
+    settings = settings.model_copy(update={"home": home, "bank_exchange": exchange})
     with HomeLock(home) as lock:
         if not lock.take():
             return await _show_first(home, lock)
@@ -82,20 +85,35 @@ async def _running(
         stack.callback(doors.close)
         address = settings.temporal_address
         ports = await _temporal_ports(settings, doors) if address is None else None
+        bank = await _bank(settings, stack)
         database = await _database(settings, stack)
         if ports is not None:
             temporal = await _temporal(settings, ports, stack)
         else:
             temporal = _Temporal(address or "", None, settings.codec_origins, None)
             await make_search_attributes(await connect(settings, temporal.address, None))
+        if bank is not None:
+            await bank.ready()
         _say("Starting the worker …")
         targets = Targets(database.app, temporal.address, temporal.origins)
         serving = await stack.enter_async_context(service(settings, targets, ring, doors))
-        children = [child for child in (database.child, temporal.child) if child is not None]
+        started = (database.child, temporal.child, bank.child if bank else None)
+        children = [child for child in started if child is not None]
         ended = asyncio.create_task(_first_end(children, serving))
         stack.callback(ended.cancel)
         stack.callback(_say, "Stopping …")
-        yield _addresses(settings, database, temporal, serving), ended
+        addresses = _addresses(settings, database, temporal, serving)
+        yield addresses.model_copy(update={"bank": bank.address if bank else None}), ended
+
+
+async def _bank(settings: Settings, stack: AsyncExitStack) -> EmbeddedBank | None:
+    """Started first and waited for last: it needs nothing of the rest."""
+    bank = await embedded_bank(settings, settings.home / EXCHANGE)
+    if bank is not None:
+        _say("Starting the bank simulator …")
+        stack.push_async_callback(bank.stop)
+        bank.start()
+    return bank
 
 
 async def _database(settings: Settings, stack: AsyncExitStack) -> _Database:

@@ -12,6 +12,9 @@ from tillkeeper.contracts.errors import Code, Rejected
 
 SIDES: Final = {"CRDT": Side.CREDIT, "DBIT": Side.DEBIT}
 
+AMOUNT: Final = "amount@"
+CURRENCY: Final = "amount@currency"
+
 Part = tuple[int | None, Fields]
 """The line on which a ``TxDtls`` begins, and its fields."""
 
@@ -27,21 +30,21 @@ class Money(NamedTuple):
 def entry_money(said: Fields, *, default: Side | None = None) -> Money:
     """What an entry or a balance states. Raises Rejected when it cannot be read exactly."""
     side = _side(said, default)
-    currency = said.get("amount_currency")
-    amount = exact_minor(said.get("amount"), currency)
+    currency = said.get(CURRENCY)
+    amount = exact_minor(said.get(AMOUNT), currency)
     return Money(amount, currency or "", side)
 
 
 def part_money(said: Fields, entry: Money, entry_said: Fields, *, alone: bool) -> Money:
     """What a part states; an only part without an amount has the entry's. Raises Rejected."""
     side = _side(said, entry.side)
-    text = said.get("amount")
-    if text is None:
-        return Money(entry.amount_minor if alone else None, entry.currency, side)
-    currency = said.get("amount_currency") or entry.currency
-    if currency == entry.currency and text == entry_said.get("amount"):
-        return Money(entry.amount_minor, currency, side)
-    return Money(exact_minor(text, currency), currency, side)
+    text = said.get(AMOUNT)
+    currency = said.get(CURRENCY) or entry.currency
+    if alone and text is None:
+        currency, text = entry.currency, entry_said.get(AMOUNT)
+    if currency == entry.currency and text == entry_said.get(AMOUNT):
+        return entry if side is entry.side else Money(entry.amount_minor, currency, side)
+    return Money(None if text is None else exact_minor(text, currency), currency, side)
 
 
 def adds_up(parts: Sequence[Money], entry: Money) -> bool:

@@ -29,6 +29,16 @@ def _account(path: str, field: str) -> dict[str, str]:
     }
 
 
+def _kind(path: str, field: str) -> dict[str, str]:
+    """Whose account it is; a party said to be both is taken for a person, who never pays (P-22)."""
+    return {
+        f"{path}/Id/PrvtId": f"{field}=personal",
+        f"{path}/Pty/Id/PrvtId": f"{field}=personal",
+        f"{path}/Id/OrgId": f"{field}=corporate",
+        f"{path}/Pty/Id/OrgId": f"{field}=corporate",
+    }
+
+
 PART: Final = {
     "Refs/MsgId": "message_id",
     "Refs/AcctSvcrRef": "bank_reference",
@@ -41,6 +51,14 @@ PART: Final = {
     "CdtDbtInd": "side",
     **_party("RltdPties/Dbtr", "debtor_name"),
     **_account("RltdPties/DbtrAcct", "debtor_account"),
+    **_kind("RltdPties/Dbtr", "payer_kind"),
+    "RltdAgts/DbtrAgt/FinInstnId/BIC": "debtor_bic",
+    "RltdAgts/DbtrAgt/FinInstnId/BICFI": "debtor_bic",
+    "RltdAgts/DbtrAgt/FinInstnId/CmbndId/BIC": "debtor_bic",
+    "RltdAgts/DbtrAgt/FinInstnId/ClrSysMmbId/MmbId": "debtor_clearing_id",
+    "RltdAgts/DbtrAgt/FinInstnId/CmbndId/ClrSysMmbId/MmbId": "debtor_clearing_id",
+    "RltdAgts/DbtrAgt/FinInstnId/Nm": "debtor_bank",
+    "RltdAgts/DbtrAgt/FinInstnId/CmbndId/Nm": "debtor_bank",
     **_party("RltdPties/Cdtr", "creditor_name"),
     **_account("RltdPties/CdtrAcct", "creditor_account"),
     **_party("RltdPties/UltmtDbtr", "ultimate_debtor_name"),

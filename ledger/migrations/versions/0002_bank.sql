@@ -50,6 +50,7 @@ CREATE TABLE bank_statements (
     total      bigint  NOT NULL                    -- signed sum of its booked entries
 );
 CREATE INDEX bank_statements_account ON bank_statements (account, closing_on);
+CREATE INDEX bank_statements_file ON bank_statements (file);
 
 -- What moved on an account: one row for ever, whichever files tell it.
 CREATE TABLE bank_entries (
@@ -58,6 +59,7 @@ CREATE TABLE bank_entries (
     side        char(1) NOT NULL CHECK (side IN ('C', 'D')),   -- C: the account gained
     amount      bigint  NOT NULL CHECK (amount > 0),
     day         date    NOT NULL,                  -- booking day, else value day, else the statement's
+    dated       boolean NOT NULL DEFAULT true,     -- whether the bank gave the entry's day itself
     reference_digest text,                         -- as receipts.reference_digest; NULL: the bank gave none
     reversal    boolean NOT NULL,
     adds_up     boolean NOT NULL,                  -- whether its parts make it up
@@ -66,12 +68,27 @@ CREATE TABLE bank_entries (
     statement   bigint REFERENCES bank_statements (id),                -- NULL: only notified so far
     parts       integer NOT NULL,
     booked_as   text,                              -- subject of the transfer that moved it; NULL: not booked yet
+    reverses    bigint REFERENCES bank_entries (id),                   -- what it takes back
     recorded_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+CREATE INDEX bank_entries_file ON bank_entries (file);   -- whom a file concerns is asked of what it told
 CREATE INDEX bank_entries_new ON bank_entries (file, id) WHERE booked_as IS NULL;
 CREATE INDEX bank_entries_day ON bank_entries (account, day);
+CREATE INDEX bank_entries_unstated ON bank_entries (account, day) WHERE statement IS NULL;
 CREATE INDEX bank_entries_reference ON bank_entries (account, reference_digest);
 CREATE INDEX bank_entries_statement ON bank_entries (statement);
+CREATE INDEX bank_entries_reverses ON bank_entries (reverses) WHERE reverses IS NOT NULL;
+CREATE INDEX bank_entries_booked_as ON bank_entries (booked_as) WHERE booked_as IS NOT NULL;
+
+-- The movements of `bank`: few beside the holds and settlements, which merely fail the condition.
+CREATE INDEX transfers_bank ON transfers (effective_at) INCLUDE (amount, debit_account, credit_account)
+    WHERE kind NOT IN ('receipt_return', 'receipt_return_failed', 'bank_charge', 'topup', 'hold', 'dues_raised', 'release',
+        'settlement', 'settled_refund', 'withdrawal', 'withdrawal_returned', 'dues_held', 'dues_settled', 'dues_cleared',
+        'dues_cancelled');
+CREATE INDEX transfers_bank_subject ON transfers (subject)
+    WHERE kind NOT IN ('receipt_return', 'receipt_return_failed', 'bank_charge', 'topup', 'hold', 'dues_raised', 'release',
+        'settlement', 'settled_refund', 'withdrawal', 'withdrawal_returned', 'dues_held', 'dues_settled', 'dues_cleared',
+        'dues_cancelled');
 
 -- Payments that leave: recorded before the first byte does.
 CREATE TABLE payments (
@@ -89,6 +106,7 @@ CREATE TABLE payments (
     sent_at         timestamptz,
     decided_at      timestamptz
 );
+CREATE INDEX payments_message ON payments (message_id) WHERE message_id IS NOT NULL;
 CREATE INDEX payments_open ON payments (recorded_at) WHERE state IN ('RECORDED', 'SENT', 'ACCEPTED');
 
 -- What banks said about payments, each saying of each file once.
@@ -101,6 +119,7 @@ CREATE TABLE payment_statuses (
     at      timestamptz NOT NULL,
     UNIQUE (payment, file, status)
 );
+CREATE INDEX payment_statuses_file ON payment_statuses (file);
 
 -- The transactions of an entry, as the file that details them says.
 CREATE TABLE bank_transactions (
@@ -119,6 +138,7 @@ CREATE TABLE bank_transactions (
     said_sealed  bytea   NOT NULL,                 -- everything the file says of it
     UNIQUE (entry, part)
 );
+CREATE INDEX bank_transactions_file ON bank_transactions (file);
 CREATE INDEX bank_transactions_payment ON bank_transactions (payment) WHERE payment IS NOT NULL;
 
 -- A receipt may now come from an entry's part. Its money was booked with the entry.
@@ -135,10 +155,12 @@ ALTER TABLE receipts
     DROP CONSTRAINT receipts_state_check,
     ADD CONSTRAINT receipts_state_check CHECK (
         state IN ('CREDITED', 'UNMATCHED', 'RETURNING', 'RETURNED', 'REVERSED', 'DETAILED'));
+CREATE UNIQUE INDEX receipts_topup ON receipts (topup) WHERE topup IS NOT NULL;   -- one receipt pays a request (P-23)
 CREATE INDEX receipts_reference ON receipts (reference_digest) WHERE reference_digest IS NOT NULL;
 
 ALTER TABLE topup_requests ADD COLUMN code text;   -- what the merchant may write into the remittance text
 CREATE INDEX topup_requests_code ON topup_requests (code) WHERE state = 'WAITING_REMITTANCE';
+CREATE INDEX topup_requests_payer ON topup_requests (payer_digest, currency) WHERE state = 'WAITING_REMITTANCE';
 
 -- What needs a person, of all lifecycles. One open item per kind and subject.
 CREATE TABLE work_items (
@@ -162,11 +184,16 @@ CREATE TABLE work_items (
     decided_by  text,
     outcome     text,
     closed_at   timestamptz,
-    CONSTRAINT work_items_outcome CHECK ((state = 'CLOSED') = (outcome IS NOT NULL AND closed_at IS NOT NULL)),
+    CONSTRAINT work_items_outcome CHECK (
+        (state = 'CLOSED') = (outcome IS NOT NULL) AND (state = 'CLOSED') = (closed_at IS NOT NULL)),
     CONSTRAINT work_items_four_eyes CHECK (state <> 'CLOSED' OR proposed_by IS DISTINCT FROM decided_by OR decided_by IS NULL)
 );
 CREATE UNIQUE INDEX work_items_one_open ON work_items (kind, subject) WHERE state <> 'CLOSED';
 CREATE INDEX work_items_open ON work_items (opened_at) WHERE state <> 'CLOSED';
+CREATE INDEX work_items_subject ON work_items (subject);
+INSERT INTO work_items (kind, subject, state, reason, amount, currency, opened_at)
+SELECT 'UNMATCHED_RECEIPT', 'receipt/' || digest, 'OPEN', coalesce(reason, ''), amount, currency, received_at
+  FROM receipts WHERE state = 'UNMATCHED' ORDER BY received_at, digest;
 
 -- What each day of each account came to when it was compared last.
 CREATE TABLE reconciliations (
@@ -186,15 +213,16 @@ CREATE TABLE reconciliation_differences (
     account    bigint      NOT NULL,
     day        date        NOT NULL,
     kind       text        NOT NULL,               -- NOT_IN_BOOK, NOT_ON_STATEMENT, AMOUNT_DIFFERS, BALANCE_DIFFERS
-    subject    text        NOT NULL,               -- the entry or the transfer
+    subject    text        NOT NULL,               -- the entry, the transfer's subject, or the statement
+    transfer   bigint,                             -- the transfer, where there is one
     bank_minor bigint,                             -- signed
     book_minor bigint,                             -- signed
     first_seen timestamptz NOT NULL,
     cleared_at timestamptz,
     FOREIGN KEY (account, day) REFERENCES reconciliations (account, day)
 );
-CREATE UNIQUE INDEX reconciliation_differences_open ON reconciliation_differences (account, day, kind, subject)
-    WHERE cleared_at IS NULL;
+CREATE UNIQUE INDEX reconciliation_differences_open ON reconciliation_differences (account, day, kind, subject, transfer)
+    NULLS NOT DISTINCT WHERE cleared_at IS NULL;
 
 CREATE TRIGGER payment_statuses_immutable BEFORE UPDATE OR DELETE ON payment_statuses FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER bank_statements_immutable BEFORE UPDATE OR DELETE ON bank_statements FOR EACH ROW EXECUTE FUNCTION refuse_change();
@@ -203,7 +231,7 @@ CREATE TRIGGER bank_transactions_immutable BEFORE UPDATE OR DELETE ON bank_trans
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO tillkeeper_writer, tillkeeper_reader;
 GRANT INSERT ON bank_accounts, bank_statements, bank_transactions, payment_statuses TO tillkeeper_writer;
 GRANT UPDATE (currency) ON bank_accounts TO tillkeeper_writer;  -- the row is a lock: FOR UPDATE needs a right to update
-GRANT INSERT, UPDATE (state, kind, refused, problems, warnings, entries, new_entries, notices, foreign_statements, read_at, booked_at) ON bank_files TO tillkeeper_writer;
-GRANT INSERT, UPDATE (statement, parts, adds_up, booked_as) ON bank_entries TO tillkeeper_writer;
+GRANT INSERT, UPDATE (state, encoding, kind, refused, problems, warnings, entries, new_entries, notices, foreign_statements, read_at, booked_at) ON bank_files TO tillkeeper_writer;
+GRANT INSERT, UPDATE (statement, parts, adds_up, booked_as, reverses) ON bank_entries TO tillkeeper_writer;
 GRANT INSERT, UPDATE (state, reason, message_id, sent_at, decided_at) ON payments TO tillkeeper_writer;
 GRANT INSERT, UPDATE ON work_items, reconciliations, reconciliation_differences TO tillkeeper_writer;

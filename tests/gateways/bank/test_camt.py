@@ -9,6 +9,7 @@ import pytest
 from tests.gateways.bank.support import own, read
 from tillkeeper.contracts.bank import BookingStatus, FileKind, Side
 from tillkeeper.contracts.errors import Code
+from tillkeeper.contracts.receipt import PayerKind
 
 STATEMENT = own("statement.camt053.xml").decode()
 
@@ -99,6 +100,50 @@ class TestTransaction:
         )
         one = read(body).transactions[0]
         assert (one.amount_minor, one.debtor_name) == (500000, "甲乙贸易有限公司")
+
+
+class TestPlace:
+    def test_entry_outside_of_all_statements_is_a_loss(self) -> None:
+        entry = "<Ntry><Amt Ccy='CNY'>1.00</Amt><CdtDbtInd>CRDT</CdtDbtInd></Ntry>"
+        found = read(changed("<Stmt>", f"{entry}<Stmt>"))
+        assert [one.code for one in found.problems] == [Code.BANK_FILE_HEADER]
+        assert found.transactions == read(STATEMENT).transactions
+
+
+class TestPayer:
+    @pytest.mark.parametrize(
+        ("ids", "kind"),
+        [
+            ("", PayerKind.UNKNOWN),
+            ("<Id><OrgId/></Id>", PayerKind.CORPORATE),
+            ("<Id><OrgId><Othr><Id>9</Id></Othr></OrgId></Id>", PayerKind.CORPORATE),
+            ("<Id><PrvtId><Othr><Id>9</Id></Othr></PrvtId></Id>", PayerKind.PERSONAL),
+            ("<Id><OrgId/><PrvtId/></Id>", PayerKind.PERSONAL),
+        ],
+    )
+    def test_kind_is_what_the_bank_says_of_the_debtor(self, ids: str, kind: PayerKind) -> None:
+        """P-22: a person never pays; where the bank is silent, nothing is assumed."""
+        name = "<Nm>甲乙贸易有限公司</Nm>"
+        assert read(changed(name, name + ids)).transactions[0].payer_kind is kind
+        old = changed(f"<Pty>{name}</Pty>", name + ids)
+        assert read(old).transactions[0].payer_kind is kind
+
+    def test_kind_of_the_creditor_is_no_matter(self) -> None:
+        body = changed("<Nm>平台公司</Nm>", "<Nm>平台公司</Nm><Id><PrvtId/></Id>")
+        assert read(body).transactions[0].payer_kind is PayerKind.UNKNOWN
+
+    def test_debtors_bank_is_named_for_a_return(self) -> None:
+        agent = (
+            "<RltdAgts><DbtrAgt><FinInstnId><BICFI>ICBKCNBJ</BICFI><ClrSysMmbId>"
+            "<MmbId>102100099996</MmbId></ClrSysMmbId><Nm>ICBC</Nm></FinInstnId></DbtrAgt>"
+            "<CdtrAgt><FinInstnId><BICFI>OURSCNBJ</BICFI></FinInstnId></CdtrAgt></RltdAgts>"
+        )
+        one = read(changed("</RltdPties>", f"</RltdPties>{agent}")).transactions[0]
+        assert (one.debtor_bic, one.debtor_clearing_id, one.debtor_bank) == (
+            "ICBKCNBJ",
+            "102100099996",
+            "ICBC",
+        )
 
 
 class TestAmount:

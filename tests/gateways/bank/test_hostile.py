@@ -10,7 +10,7 @@ import pytest
 from bench.bank import large_statement
 from gateways.bank import mt940
 from gateways.bank.findings import PROBLEMS_MAX
-from gateways.bank.iso20022 import camt, document
+from gateways.bank.iso20022 import camt, document, entries
 from gateways.bank.reading import read_bank_file
 from tests.gateways.bank.support import own, read, refused
 from tillkeeper.contracts.errors import Code, Rejected
@@ -107,7 +107,7 @@ class TestSize:
     def test_more_transactions_than_the_limit_are_refused(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(camt, "TRANSACTIONS_MAX", 5)
+        monkeypatch.setattr(entries, "TRANSACTIONS_MAX", 5)
         assert refused(STATEMENT) is Code.BANK_FILE_TOO_LARGE
 
     def test_more_statements_than_the_limit_are_refused(
@@ -115,6 +115,15 @@ class TestSize:
     ) -> None:
         monkeypatch.setattr(mt940, "STATEMENTS_MAX", 1)
         assert refused(own("statements.mt940")) is Code.BANK_FILE_TOO_LARGE
+        monkeypatch.setattr(camt, "STATEMENTS_MAX", 1)
+        assert refused(STATEMENT.replace("</Stmt>", "</Stmt><Stmt/>")) is Code.BANK_FILE_TOO_LARGE
+
+    @pytest.mark.parametrize("place", ["<Stmt>", "<GrpHdr>", "<NtryDtls><TxDtls>"])
+    def test_endless_elements_that_are_no_entries_are_refused(self, place: str) -> None:
+        """Else a small file would fill the memory: an element takes 30 times its letters."""
+        tree = "<x>" * 50 + "</x>" * 50
+        endless = f"{place}<y>{tree * 30_000}</y>"
+        assert refused(STATEMENT.replace(place, endless, 1)) is Code.BANK_FILE_TOO_LARGE
 
     def test_endless_losses_are_no_bank_file(self) -> None:
         assert refused(":20:x\n" * PROBLEMS_MAX) is Code.BANK_FILE_MALFORMED

@@ -1,0 +1,179 @@
+"""The door to banks' files: read and staged, booked, told; the database knows how far each came."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+from temporalio import activity
+from temporalio.service import RPCError, RPCStatusCode
+
+from activities.failures import failing_typed, one_transaction
+from activities.heart import heartbeating
+from activities.house import House
+from gateways.bank.reading import read_bank_bytes
+from ledger.bank.booking import Booker, book_entries
+from ledger.bank.files import FileRow, file_body, file_row, refuse_file
+from ledger.bank.overview import file_view
+from ledger.bank.staging import StatementBook, stage_file
+from ledger.bank.telling import CreditedRequest, credited_by, days_of, payments_named_by
+from ledger.engine import in_transaction
+from ledger.payments import apply_statuses
+from ledger.receiving import Receiver
+from tillkeeper.contracts.account import account_workflow_id
+from tillkeeper.contracts.bank import BankFile
+from tillkeeper.contracts.bank_file import (
+    AccountDays,
+    BankFileCommand,
+    BankFileDoor,
+    BankFileState,
+    BankFileView,
+    Batch,
+    Told,
+)
+from tillkeeper.contracts.errors import Code, Rejected, Unavailable
+from tillkeeper.contracts.payment import OUTCOME_SIGNAL, payout_workflow_id
+from tillkeeper.contracts.topup import topup_workflow_id
+
+ENTRIES_PER_TRANSACTION: Final = 500
+TOLD_AT_ONCE: Final = 20
+
+MATCHED: Final = "receipt_matched"
+
+
+class BankFileActivities(BankFileDoor):
+    """BankFileDoor on PostgreSQL; the readers work in a thread."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._book = StatementBook(house.ring, house.ours, house.accounts)
+        self._booker = Booker(Receiver(house.ring, house.accounts, house.profile))
+
+    @activity.defn
+    async def read_bank_file(self, command: BankFileCommand) -> BankFileView:
+        """Read the bytes, store what they say, or refuse them; a file that was read stays so."""
+        async with failing_typed(), heartbeating():
+            row = await in_transaction(self._house.engine, lambda c: file_row(c, command.digest))
+            if row is None:
+                raise _unknown()
+            if row.state.value == BankFileState.RECEIVED.value:
+                await self._read(row, command)
+            view = await in_transaction(self._house.engine, lambda c: self._view(c, command))
+            await self._put_aside(view)
+            return view
+
+    @activity.defn
+    async def book_bank_file(self, command: BankFileCommand) -> Batch:
+        """Book the next entries in one transaction."""
+        limit = ENTRIES_PER_TRANSACTION
+        async with heartbeating():
+            booked = await one_transaction(
+                self._house.engine,
+                lambda c: book_entries(c, self._booker, command.digest, limit=limit, at=command.at),
+            )
+        return Batch(entries=booked.entries, more=booked.more)
+
+    @activity.defn
+    async def tell_bank_file(self, command: BankFileCommand) -> Told:
+        """Nudge all whom the file concerns; whoever has ended needs no nudge."""
+        async with failing_typed(), heartbeating():
+            told = await self._tell_credited(command.digest)
+            return Told(lifecycles=told + await self._tell_payments(command.digest))
+
+    @activity.defn
+    async def days_of_bank_file(self, command: BankFileCommand) -> AccountDays:
+        """The days that the file speaks of."""
+        days = await one_transaction(self._house.engine, lambda c: days_of(c, command.digest))
+        return AccountDays(days=days)
+
+    @activity.defn
+    async def view_bank_file(self, command: BankFileCommand) -> BankFileView:
+        """The file as it stands."""
+        return await one_transaction(self._house.engine, lambda c: self._view(c, command))
+
+    async def _read(self, row: FileRow, command: BankFileCommand) -> None:
+        engine = self._house.engine
+        body = await in_transaction(engine, lambda c: file_body(c, self._house.ring, row.digest))
+        try:
+            found = await asyncio.to_thread(read_bank_bytes, body, encoding=row.encoding)
+            await in_transaction(engine, lambda c: self._stage(c, command, found))
+        except Rejected as refused:
+            why = refused  # the name of an except clause does not outlive it
+            await in_transaction(engine, lambda c: refuse_file(c, row.digest, why, command.at))
+
+    async def _stage(
+        self, connection: AsyncConnection, command: BankFileCommand, found: BankFile
+    ) -> None:
+        await stage_file(connection, self._book, command.digest, found, at=command.at)
+        if found.statuses:
+            await apply_statuses(connection, found.statuses, command.digest, command.at)
+
+    async def _view(self, connection: AsyncConnection, command: BankFileCommand) -> BankFileView:
+        view = await file_view(connection, command.digest)
+        if view is None:
+            raise _unknown()
+        return view
+
+    async def _put_aside(self, view: BankFileView) -> None:
+        """A refused file goes to the refused ones of the exchange, its code beside it."""
+        exchange = self._house.exchange
+        if exchange is None or view.refused is None:
+            return
+        try:
+            await asyncio.to_thread(exchange.refuse_taken, view.digest, view.refused.value)
+        except OSError as error:
+            raise Unavailable(f"a refused file stays: {type(error).__name__}") from error
+
+    async def _tell_credited(self, digest: str) -> int:
+        after = told = 0
+        while page := await self._credited(digest, after):
+            topups = [(topup_workflow_id(one.merchant, one.request), MATCHED) for one in page]
+            accounts = {
+                (account_workflow_id(one.merchant, one.currency), "refresh")
+                for one in page
+                if one.activated
+            }
+            told += await _nudge([*topups, *sorted(accounts)])
+            after = page[-1].id
+        return told
+
+    async def _tell_payments(self, digest: str) -> int:
+        after = told = 0
+        while page := await self._payments(digest, after):
+            told += await _nudge([(payout_workflow_id(name), OUTCOME_SIGNAL) for _, name in page])
+            after = page[-1][0]
+        return told
+
+    async def _credited(self, digest: str, after: int) -> list[CreditedRequest]:
+        return await in_transaction(
+            self._house.engine,
+            lambda c: credited_by(c, digest, after=after, limit=TOLD_AT_ONCE),
+        )
+
+    async def _payments(self, digest: str, after: int) -> list[tuple[int, str]]:
+        return await in_transaction(
+            self._house.engine,
+            lambda c: payments_named_by(c, digest, after=after, limit=TOLD_AT_ONCE),
+        )
+
+
+def _unknown() -> Rejected:
+    return Rejected(Code.BANK_FILE_UNKNOWN, detail="no such file is kept")
+
+
+async def _nudge(nudges: Sequence[tuple[str, str]]) -> int:
+    """Signal lifecycles side by side; answers how many there were to signal."""
+    return sum(await asyncio.gather(*(_signal(*nudge) for nudge in nudges)))
+
+
+async def _signal(workflow_id: str, signal: str) -> bool:
+    """Nudge one lifecycle; one that has ended reads the database no more, and need not."""
+    try:
+        await activity.client().get_workflow_handle(workflow_id).signal(signal)
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return False
+        raise Unavailable(f"Temporal refused for now: {error.status.name}") from None
+    return True

@@ -1,0 +1,65 @@
+"""The door to the desk (P-29, C-05, C-07): each method is one transaction, safe to run twice."""
+
+from __future__ import annotations
+
+from temporalio import activity
+
+from activities.failures import one_transaction
+from activities.house import House
+from ledger.desk import Desk
+from ledger.receiving import Receiver
+from ledger.remedies import Remedies
+from ledger.workitems import ItemRows
+from tillkeeper.contracts.workitem import (
+    Approve,
+    ClaimItem,
+    ItemCommand,
+    ItemView,
+    Propose,
+    RejectProposal,
+    ReleaseItem,
+    WorkItemDoor,
+)
+
+
+class WorkItemActivities(WorkItemDoor):
+    """WorkItemDoor on PostgreSQL."""
+
+    def __init__(self, house: House) -> None:
+        def can_pay(currency: str) -> bool:
+            return house.exchange is not None and house.receiving(currency) is not None
+
+        self._engine = house.engine
+        receiver = Receiver(house.ring, house.accounts, house.profile)
+        remedies = Remedies(receiver, can_pay)
+        self._desk = Desk(ItemRows(house.ring), remedies, house.profile.name)
+
+    @activity.defn
+    async def read_item(self, command: ItemCommand[None]) -> ItemView:
+        """The item as it stands."""
+        return await one_transaction(self._engine, lambda c: self._desk.read(c, command))
+
+    @activity.defn
+    async def claim_item(self, command: ItemCommand[ClaimItem]) -> ItemView:
+        """Take it, so that nobody else works on it."""
+        return await one_transaction(self._engine, lambda c: self._desk.claim(c, command))
+
+    @activity.defn
+    async def release_item(self, command: ItemCommand[ReleaseItem]) -> ItemView:
+        """Give it back, and withdraw one's proposal."""
+        return await one_transaction(self._engine, lambda c: self._desk.release(c, command))
+
+    @activity.defn
+    async def propose_action(self, command: ItemCommand[Propose]) -> ItemView:
+        """Propose, or acknowledge what needs no second person."""
+        return await one_transaction(self._engine, lambda c: self._desk.propose(c, command))
+
+    @activity.defn
+    async def approve_proposal(self, command: ItemCommand[Approve]) -> ItemView:
+        """Do what was proposed and close the item, in one transaction (P-29, C-07)."""
+        return await one_transaction(self._engine, lambda c: self._desk.approve(c, command))
+
+    @activity.defn
+    async def reject_proposal(self, command: ItemCommand[RejectProposal]) -> ItemView:
+        """Refuse what was proposed."""
+        return await one_transaction(self._engine, lambda c: self._desk.reject(c, command))

@@ -1,0 +1,101 @@
+"""``tillkeeper bank unmatched``: money without a request, and which request it perhaps was for.
+
+A list is read over shoulders, so payers are masked in it; `show` names the payer, for the desk has
+to compare names (P-29, P-31, C-11). Nothing is credited here: that takes two people in the inbox.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from console.asking import with_house
+from console.connection import House
+from console.output import AsJson, answer, json_wanted, people, presentable, show
+from ledger.unmatched import Unmatched
+from tillkeeper.contracts.money import format_amount
+from tillkeeper.contracts.workitem import UnmatchedReceipt
+
+app = typer.Typer(help="Money that no request explains.")
+
+Limit = Annotated[int, typer.Option("--limit", min=1, max=500)]
+
+
+@app.callback(invoke_without_command=True)
+def unmatched(context: typer.Context, limit: Limit = 50, as_json: AsJson = False) -> None:
+    """List unmatched receipts, the oldest first, each with its likeliest request."""
+    if context.invoked_subcommand is None:
+        list_(limit)
+
+
+@app.command("list")
+def list_(limit: Limit = 50, as_json: AsJson = False) -> None:
+    """List unmatched receipts, the oldest first, each with its likeliest request."""
+
+    async def work(house: House) -> list[UnmatchedReceipt]:
+        return await Unmatched(house.engine, house.ring).oldest(limit)
+
+    found = with_house(work)
+    if json_wanted():
+        answer({"receipts": [_body(receipt) for receipt in found]})
+        return
+    table = Table(title="Unmatched receipts", title_justify="left")
+    for heading in (
+        "item",
+        "received",
+        "amount",
+        "payer",
+        "account",
+        "reason",
+        "perhaps",
+        "digest",
+    ):
+        table.add_column(heading, justify="right" if heading == "amount" else "left")
+    for receipt in found:
+        table.add_row(*map(escape, _cells(receipt)))
+    people().print(table)
+
+
+@app.command("show")
+def show_(
+    digest: Annotated[str, typer.Argument(help="The receipt's digest, from the list.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show an unmatched receipt: its payer's name, and the requests it may be for, with reasons."""
+
+    async def work(house: House) -> UnmatchedReceipt:
+        return await Unmatched(house.engine, house.ring).one(digest)
+
+    receipt = with_house(work)
+    body = _body(receipt)
+    if not json_wanted():
+        body["suggestions"] = [_sentence(one, receipt.currency) for one in body["suggestions"]]
+    show(body, f"Receipt {digest}")
+
+
+def _body(receipt: UnmatchedReceipt) -> dict[str, Any]:
+    body = presentable(receipt, receipt.currency)
+    body["suggestions"] = [presentable(one, receipt.currency) for one in receipt.suggestions]
+    return body
+
+
+def _sentence(one: dict[str, Any], currency: str) -> str:
+    why = ", ".join(reason["words"] for reason in one["why"])
+    return f"{one['score']}  {one['request']}  {one['amount']} {currency}: {why}"
+
+
+def _cells(receipt: UnmatchedReceipt) -> tuple[str, ...]:
+    best = receipt.suggestions[0] if receipt.suggestions else None
+    return (
+        str(receipt.item or ""),
+        f"{receipt.received_at:%Y-%m-%d}",
+        f"{format_amount(receipt.amount_minor, receipt.currency, grouped=True)} {receipt.currency}",
+        receipt.payer,
+        receipt.payer_account,
+        receipt.reason or "",
+        f"{best.request} ({best.score})" if best else "",
+        receipt.digest,
+    )

@@ -1,0 +1,315 @@
+"""Booking what a file told first: money into the book, receipts to requests, the rest to people.
+
+Promises that an entry moves the book once, whichever files tell it and however often this runs,
+and that a batch is one transaction: every entry in it is booked, or none. Merchants' money is
+never taken for what a bank takes back.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from itertools import groupby
+from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ledger.audit import SYSTEM, Act
+from ledger.bank.entries import (
+    LUMP,
+    Entry,
+    OurPayment,
+    Payers,
+    detailed_entries,
+    entries_left,
+    incoming_of,
+    mark_booked,
+    part_digest,
+    take_entries,
+)
+from ledger.bank.reversals import (
+    Suspense,
+    TakenBack,
+    close_receipts,
+    debits_in_suspense,
+    link_reported,
+    taken_back,
+)
+from ledger.engine import execute, fetch
+from ledger.meant import Incoming, Requests, find_requests
+from ledger.payments import (
+    Moved,
+    payment_debited,
+    payment_returned,
+    returned_subject,
+    subject_of,
+)
+from ledger.receiving import Credited, Receiver, receive
+from ledger.sheet import Effect, Sheet
+from ledger.workitems import NewItem, open_items, settle_items
+from tillkeeper.contracts.book import Bucket, TransferKind
+from tillkeeper.contracts.errors import Broken
+from tillkeeper.contracts.receipt import ReceiptState
+from tillkeeper.contracts.workitem import ItemKind, Outcome
+
+_BUCKETS: Final = (
+    Bucket.BANK, Bucket.UNMATCHED_RECEIPTS, Bucket.UNMATCHED_PAYMENTS, Bucket.RETURNING_RECEIPTS,
+)  # fmt: skip
+
+_FILE: Final = "SELECT state FROM bank_files WHERE digest = $1 FOR NO KEY UPDATE"
+
+_DONE: Final = "UPDATE bank_files SET state = 'BOOKED', booked_at = $2 WHERE digest = $1"
+
+_Told = dict[int, list[Incoming]]
+"""The receipts that each credit makes, by entry id."""
+
+_Reported = defaultdict[tuple[str | None, int, str], list[str]]
+"""Digests by bank reference, amount in minor units, and currency."""
+
+_REPORTED: Final = """
+SELECT digest, reference_digest, amount, currency FROM receipts
+ WHERE reference_digest = ANY($1::text[]) AND entry IS NULL AND digest = reference_digest"""
+
+
+@dataclass(frozen=True, slots=True)
+class Booker:
+    """What entries are booked with."""
+
+    receiver: Receiver
+
+
+@dataclass(frozen=True, slots=True)
+class Booked:
+    """What one batch did. ``more``: call again. ``days`` are (account id, day)."""
+
+    entries: int = 0
+    more: bool = False
+    credited: tuple[Credited, ...] = ()
+    payments: tuple[str, ...] = ()
+    days: tuple[tuple[int, date], ...] = ()
+
+
+async def book_entries(
+    connection: AsyncConnection, booker: Booker, digest: str, *, limit: int, at: datetime
+) -> Booked:
+    """Book the next entries of a file that is read; the file is BOOKED when none is left.
+
+    Expiry is judged by when the file came (P-31); only requests submitted before are meant.
+    Raises Broken.
+    """
+    state = await fetch(connection, _FILE, (digest,))
+    if not state or state[0][0] not in ("READ", "BOOKED"):
+        raise Broken("a bank's file is to be booked that is not read")
+    if state[0][0] == "BOOKED":
+        return Booked()
+    entries = await take_entries(connection, digest, limit)
+    detailed = [] if entries else await detailed_entries(connection, digest, limit)
+    batch = await _Batch.open(connection, booker.receiver, [*entries, *detailed], at=at)
+    await batch.book(entries)
+    await batch.detail(detailed)
+    await batch.write()
+    more = await entries_left(connection, digest) or bool(
+        await detailed_entries(connection, digest, 1)
+    )
+    if not more:
+        await execute(connection, _DONE, (digest, at))
+    return Booked(
+        entries=len(entries),
+        more=more,
+        credited=tuple(batch.credited),
+        payments=tuple(batch.payments),
+        days=tuple(sorted({(entry.account, entry.day) for entry in entries})),
+    )
+
+
+class _Batch:
+    """One transaction's entries with everything that they are decided by, under the locks."""
+
+    def __init__(
+        self, sheet: Sheet, receiver: Receiver, requests: Requests, told: _Told, *, at: datetime
+    ) -> None:
+        self._sheet = sheet
+        self._connection = sheet.connection
+        self._receiver = receiver
+        self._requests = requests
+        self._told = told
+        self._at = at
+        self._items: list[NewItem] = []
+        self._marks: list[tuple[int, str, int | None]] = []
+        self._links: list[tuple[str, int]] = []
+        self.credited: list[Credited] = []
+        self.payments: list[str] = []
+
+    @classmethod
+    async def open(
+        cls,
+        connection: AsyncConnection,
+        receiver: Receiver,
+        entries: Sequence[Entry],
+        *,
+        at: datetime,
+    ) -> _Batch:
+        """Look for what the credits may pay, then lock it and the platform's accounts."""
+        payers = Payers(receiver.ring)
+        told = {entry.id: incoming_of(entry, payers) for entry in entries if entry.credit}
+        asked = await find_requests(connection, [one for every in told.values() for one in every])
+        currencies = sorted({entry.currency for entry in entries})
+        platform = [(bucket, currency) for currency in currencies for bucket in _BUCKETS]
+        sheet = await Sheet.open(connection, merchants=asked.merchants, platform=platform)
+        requests = await Requests.read(connection, asked.ids)
+        return cls(sheet, receiver, requests, told, at=at)
+
+    async def book(self, entries: Sequence[Entry]) -> None:
+        """Book entries in their order; what is taken back may have come in this very batch."""
+        reported = await self._reported(entries)
+        for special, run in groupby(entries, key=_is_special):
+            if special:
+                for entry in run:
+                    await self._special(entry)
+            else:
+                await self._run(list(run), reported)
+
+    async def detail(self, entries: Sequence[Entry]) -> None:
+        """Parts of lumps become receipts instead; their money is booked already."""
+        lumps = {part_digest(entry.id, LUMP): entry for entry in entries}
+        act = self._act("detail_receipt")
+        changed = await close_receipts(
+            self._connection, self._receiver.accounts, list(lumps), ReceiptState.DETAILED, act
+        )
+        details = [lumps[digest] for digest in changed]
+        await self._receive([one for e in sorted(details, key=_id) for one in self._told[e.id]])
+
+    async def write(self) -> None:
+        """Write what was decided."""
+        await self._flush()
+        await self._sheet.write()
+
+    async def _run(self, entries: Sequence[Entry], reported: _Reported) -> None:
+        """Entries that take nothing back: few statements for all of them."""
+        gains = [entry for entry in entries if entry.credit]
+        taken = await debits_in_suspense(self._connection, gains, reversals_only=True)
+        money: list[Incoming] = []
+        for entry in entries:
+            known = reported.get((entry.reference_digest, entry.amount, entry.currency))
+            if not entry.credit:
+                await self._debit(entry)
+            elif entry.id in taken:
+                await self._explain(entry, taken[entry.id])
+            elif known:
+                self._links.append((known.pop(), entry.id))
+                self._mark(entry, f"receipt/{self._links[-1][0]}")
+            else:
+                self._post(TransferKind.RECEIPT, entry)
+                money += self._told[entry.id]
+        await self._receive(money)
+
+    async def _special(self, entry: Entry) -> None:
+        if not entry.credit:
+            await self._reversal(entry)
+        elif not await self._came_back(entry):
+            taken = await debits_in_suspense(self._connection, [entry], reversals_only=False)
+            if entry.id in taken:
+                await self._explain(entry, taken[entry.id])
+            else:
+                self._post(TransferKind.RECEIPT, entry)
+                await self._receive(self._told[entry.id])
+        await self._flush()
+
+    async def _debit(self, entry: Entry) -> None:
+        """Money that left: a payment of ours, or nobody knows what (P-29)."""
+        ours = entry.payment
+        moved = Moved(entry.id, entry.amount, self._at)
+        if ours and await payment_debited(self._connection, self._sheet, ours.id, moved):
+            self._pay(entry, ours, subject_of(ours.end_to_end_id))
+        else:
+            self._suspend(entry, ItemKind.UNKNOWN_DEBIT)
+
+    async def _came_back(self, entry: Entry) -> bool:
+        """Whether the entry brings back a payment of ours (C-13)."""
+        ours = entry.payment
+        if ours is None:
+            return False
+        moved = Moved(entry.id, entry.amount, self._at, ours.reason)
+        if not await payment_returned(self._connection, self._sheet, ours.id, moved):
+            return False
+        self._pay(entry, ours, returned_subject(ours.end_to_end_id))
+        return True
+
+    async def _reversal(self, entry: Entry) -> None:
+        """The bank takes money back: what is nobody's goes, what is a merchant's stays (C-13)."""
+        back = await taken_back(self._connection, entry)
+        if back is None:
+            self._suspend(entry, ItemKind.UNKNOWN_DEBIT)
+        elif back.credited:
+            self._suspend(entry, ItemKind.CREDIT_REVERSED, back)
+        else:
+            self._post(TransferKind.RECEIPT_REVERSED, entry, reverses=back.entry)
+            await close_receipts(
+                self._connection, self._receiver.accounts, back.digests, ReceiptState.REVERSED,
+                self._act("reverse_receipt"),
+            )  # fmt: skip
+
+    async def _explain(self, entry: Entry, debit: Suspense) -> None:
+        """A credit that takes back a debit nobody could explain."""
+        self._post(TransferKind.BANK_DEBIT_REVERSED, entry, reverses=debit.entry)
+        subjects = [f"entry/{debit.entry}"]
+        await settle_items(
+            self._connection, debit.kind, subjects, outcome=Outcome.RESOLVED, at=self._at
+        )
+
+    def _suspend(self, entry: Entry, kind: ItemKind, back: TakenBack | None = None) -> None:
+        self._post(TransferKind.BANK_DEBIT, entry, reverses=None if back is None else back.entry)
+        context: dict[str, str | int | None] = {
+            "account": entry.account, "day": entry.day.isoformat(),
+            "receipt": None if back is None else back.digests[0],
+        }  # fmt: skip
+        item = NewItem(kind, entry.subject, "", entry.amount, entry.currency, context)
+        self._items.append(item)
+
+    async def _receive(self, money: Sequence[Incoming]) -> None:
+        self.credited += await receive(
+            self._sheet, self._receiver, self._requests, money, at=self._at
+        )
+        await self._flush()
+
+    async def _flush(self) -> None:
+        """Write the rows of what was posted: what comes after may take it back."""
+        await open_items(self._connection, self._items, at=self._at)
+        await mark_booked(self._connection, self._marks)
+        await link_reported(self._connection, self._links)
+        for rows in (self._items, self._marks, self._links):
+            rows.clear()
+
+    async def _reported(self, entries: Sequence[Entry]) -> _Reported:
+        """Receipts that were reported one by one and that no entry tells yet."""
+        digests = sorted({e.reference_digest for e in entries if e.credit and e.reference_digest})
+        found: _Reported = defaultdict(list)
+        for row in await fetch(self._connection, _REPORTED, (digests,)) if digests else ():
+            found[row.reference_digest, row.amount, row.currency].append(row.digest)
+        return found
+
+    def _post(self, kind: TransferKind, entry: Entry, *, reverses: int | None = None) -> None:
+        effect = Effect(f"{entry.subject}/booked", entry.subject, entry.at)
+        self._sheet.post(kind, None, currency=entry.currency, amount=entry.amount, effect=effect)
+        self._mark(entry, entry.subject, reverses)
+
+    def _pay(self, entry: Entry, payment: OurPayment, subject: str) -> None:
+        self._mark(entry, subject)
+        self.payments.append(payment.end_to_end_id)
+
+    def _mark(self, entry: Entry, subject: str, reverses: int | None = None) -> None:
+        self._marks.append((entry.id, subject, reverses))
+
+    def _act(self, action: str) -> Act:
+        return Act(action, SYSTEM, self._at, self._receiver.profile.name)
+
+
+def _is_special(entry: Entry) -> bool:
+    """Whether it takes back what another entry did, perhaps one of the same batch."""
+    return entry.reversal or (entry.credit and entry.payment is not None)
+
+
+def _id(entry: Entry) -> int:
+    return entry.id

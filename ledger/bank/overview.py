@@ -1,0 +1,131 @@
+"""What became of banks' files and statements, for people; it opens nothing that is sealed."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ledger.bank.files import file_subject
+from ledger.engine import fetch
+from tillkeeper.contracts.bank import FileKind
+from tillkeeper.contracts.bank_file import BankFileState, BankFileView
+from tillkeeper.contracts.errors import Code
+from tillkeeper.rules.continuity import Gap, Stated, chain, difference, gaps
+from tillkeeper.sealing import KeyRing
+
+_COLUMNS: Final = """
+       f.digest, f.state, f.kind, f.size, f.refused, f.entries, f.new_entries, f.notices,
+       f.foreign_statements, jsonb_array_length(f.problems) AS losses,
+       jsonb_array_length(f.warnings) AS warnings, f.received_at"""
+
+_FILE: Final = f"SELECT {_COLUMNS} FROM bank_files f WHERE f.digest = $1"
+
+_FILES: Final = f"""
+SELECT {_COLUMNS}, f.name_sealed, f.source
+  FROM bank_files f ORDER BY f.received_at DESC, f.digest LIMIT $1"""
+
+_RECEIPTS: Final = """
+SELECT count(*) FILTER (WHERE r.state = 'CREDITED') AS credited,
+       count(*) FILTER (WHERE r.state = 'UNMATCHED') AS unmatched
+  FROM bank_entries e JOIN receipts r ON r.entry = e.id WHERE e.file = $1"""
+
+_WAITING: Final = "SELECT count(*) FROM bank_entries WHERE file = $1 AND booked_as IS NULL"
+
+_UNFINISHED: Final = """
+SELECT digest FROM bank_files WHERE state IN ('RECEIVED', 'READ') ORDER BY received_at LIMIT $1"""
+
+_STATEMENTS: Final = """
+SELECT a.id AS account, a.number AS ours, a.currency, s.id, s.closing_on, s.opening, s.closing,
+       s.total, coalesce(s.number, '') AS number
+  FROM bank_statements s JOIN bank_accounts a ON a.id = s.account
+ ORDER BY a.number, a.currency, s.closing_on, s.id"""
+
+
+@dataclass(frozen=True, slots=True)
+class FileLine:
+    """A file in a list; its name may hold personal data and stays sealed."""
+
+    view: BankFileView
+    source: str
+    name_sealed: bytes
+
+    def name(self, ring: KeyRing) -> str:
+        """The name as it came."""
+        purpose = f"{file_subject(self.view.digest)}/name"
+        return ring.open_text(self.name_sealed, purpose=purpose)
+
+
+@dataclass(frozen=True, slots=True)
+class StatementLine:
+    """The statements of one account of ours: whether each adds up and each follows another.
+
+    ``statements`` stand in their order; ``broken`` are those that do not add up.
+    """
+
+    account: int
+    number: str
+    currency: str
+    statements: tuple[Stated, ...]
+    broken: tuple[Stated, ...]
+    gaps: tuple[Gap, ...]
+
+    @property
+    def continuous(self) -> bool:
+        """Whether opening + entries = closing = next opening, for all of them."""
+        return not self.broken and not self.gaps
+
+
+async def file_view(connection: AsyncConnection, digest: str) -> BankFileView | None:
+    """The file as it stands, with what became of its money; None: it is not kept."""
+    rows = await fetch(connection, _FILE, (digest,))
+    if not rows:
+        return None
+    receipts = (await fetch(connection, _RECEIPTS, (digest,)))[0]
+    waiting = (await fetch(connection, _WAITING, (digest,)))[0]
+    more = {"credited": receipts[0], "unmatched": receipts[1], "waiting": waiting[0]}
+    return _view(rows[0]).model_copy(update=more)
+
+
+async def newest_files(connection: AsyncConnection, limit: int) -> list[FileLine]:
+    """The files that came last, newest first; needs a snapshot, for it reads the whole table."""
+    rows = await fetch(connection, _FILES, (limit,))
+    return [FileLine(_view(row), row.source, row.name_sealed) for row in rows]
+
+
+async def statement_lines(connection: AsyncConnection) -> list[StatementLine]:
+    """The statements of all our accounts; needs a snapshot, for it reads the whole table."""
+    told: dict[tuple[int, str, str], list[tuple[Stated, int]]] = defaultdict(list)
+    for row in await fetch(connection, _STATEMENTS, ()):
+        one = Stated(row.id, row.closing_on, row.opening, row.closing, row.number)
+        told[row.account, row.ours, row.currency].append((one, row.total))
+    found = []
+    for account, statements in told.items():
+        all_of = [one for one, _ in statements]
+        broken = [o for o, total in statements if difference(o.opening, total, o.closing)]
+        found.append(StatementLine(*account, tuple(chain(all_of)), tuple(broken), gaps(all_of)))
+    return found
+
+
+async def unfinished_files(connection: AsyncConnection, limit: int) -> tuple[str, ...]:
+    """Digests of files that are kept and not worked off, oldest first."""
+    return tuple(row[0] for row in await fetch(connection, _UNFINISHED, (limit,)))
+
+
+def _view(row: Any) -> BankFileView:
+    return BankFileView(
+        digest=row.digest,
+        state=BankFileState(row.state),
+        kind=None if row.kind is None else FileKind(row.kind),
+        size=row.size,
+        refused=None if row.refused is None else Code(row.refused),
+        entries=row.entries,
+        new_entries=row.new_entries,
+        notices=row.notices,
+        foreign_statements=row.foreign_statements,
+        losses=row.losses,
+        warnings=row.warnings,
+        received_at=row.received_at,
+    )

@@ -1,0 +1,143 @@
+"""What a bank takes back: which money it was, and whether it may be taken from where it stands.
+
+Promises that merchants' money is never taken automatically: what was credited already becomes work
+for people. The caller holds the platform's locks of the currency.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ledger.accounts import AccountRows
+from ledger.audit import Act, Change
+from ledger.bank.entries import Entry
+from ledger.engine import execute, fetch
+from ledger.workitems import settle_items
+from tillkeeper.contracts.receipt import ReceiptState
+from tillkeeper.contracts.workitem import ItemKind, Outcome
+
+_RECEIPTS: Final = """
+SELECT digest, state, amount, entry FROM receipts
+ WHERE reference_digest = $1 AND currency = $2 AND state NOT IN ('DETAILED', 'REVERSED')
+ ORDER BY entry DESC NULLS LAST, part"""
+
+# A debit is in suspense as long as the work that it made is open.
+_SUSPENSE: Final = """
+SELECT d.id, i.kind, d.reference_digest, d.amount, d.account FROM bank_entries d
+  JOIN work_items i ON i.subject = 'entry/' || d.id
+   AND i.kind IN ('UNKNOWN_DEBIT', 'CREDIT_REVERSED') AND i.state <> 'CLOSED'
+ WHERE d.account = $1 AND d.reference_digest = ANY($2::text[]) AND d.side = 'D'
+   AND (d.reversal OR NOT $3) AND d.booked_as = 'entry/' || d.id
+   AND NOT EXISTS (SELECT FROM bank_entries x WHERE x.reverses = d.id)
+ ORDER BY d.id"""
+
+_STATE: Final = """
+UPDATE receipts SET state = $2 WHERE digest = ANY($1::text[]) AND state = 'UNMATCHED'
+RETURNING digest"""
+
+_LINK: Final = """
+UPDATE receipts r SET entry = l.entry
+  FROM unnest($1::text[], $2::bigint[]) AS l (digest, entry) WHERE r.digest = l.digest"""
+
+
+@dataclass(frozen=True, slots=True)
+class TakenBack:
+    """What a reversal takes back: receipts by digest, and the entry that told them."""
+
+    digests: tuple[str, ...]
+    entry: int | None
+    credited: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Suspense:
+    """A debit that waits in ``unmatched_payments`` for an explanation."""
+
+    entry: int
+    kind: ItemKind
+
+
+async def taken_back(connection: AsyncConnection, entry: Entry) -> TakenBack | None:
+    """The receipts whose money a reversal takes: same bank reference, and exactly the amount.
+
+    None where there are none, or where their money is on its way elsewhere.
+    """
+    if entry.reference_digest is None:
+        return None
+    rows = await fetch(connection, _RECEIPTS, (entry.reference_digest, entry.currency))
+    for state in (ReceiptState.UNMATCHED, ReceiptState.CREDITED):
+        for row in rows:
+            if row.state == state and row.amount == entry.amount:
+                credited = state is ReceiptState.CREDITED
+                return TakenBack((row.digest,), row.entry, credited)
+    return _whole(rows, entry.amount)
+
+
+def _whole(rows: Sequence[Any], amount: int) -> TakenBack | None:
+    """All receipts of one entry together."""
+    for told_by, group in groupby(rows, key=lambda row: row.entry):
+        told = list(group)
+        states = {row.state for row in told}
+        if told_by is None or sum(row.amount for row in told) != amount:
+            continue
+        if states <= {ReceiptState.UNMATCHED, ReceiptState.CREDITED}:
+            credited = ReceiptState.CREDITED in states
+            return TakenBack(tuple(row.digest for row in told), told_by, credited)
+    return None
+
+
+async def debits_in_suspense(
+    connection: AsyncConnection, gains: Sequence[Entry], *, reversals_only: bool
+) -> dict[int, Suspense]:
+    """Which debit each of ``gains`` takes back, if one waits; each debit once.
+
+    With ``reversals_only`` only a reversal counts: the bank told it before what it reverses.
+    """
+    found: dict[int, Suspense] = {}
+    taken: set[int] = set()
+    for account in sorted({entry.account for entry in gains}):
+        mine = [e for e in gains if e.account == account and e.reference_digest is not None]
+        digests = [e.reference_digest for e in mine]
+        rows = await fetch(connection, _SUSPENSE, (account, digests, reversals_only))
+        for entry in mine if rows else ():
+            for row in rows:
+                same = (row.reference_digest, row.amount) == (entry.reference_digest, entry.amount)
+                if same and row.id not in taken:
+                    taken.add(row.id)
+                    found[entry.id] = Suspense(row.id, ItemKind(row.kind))
+                    break
+    return found
+
+
+async def close_receipts(
+    connection: AsyncConnection,
+    accounts: AccountRows,
+    digests: Sequence[str],
+    state: ReceiptState,
+    act: Act,
+) -> list[str]:
+    """Unmatched receipts become ``state`` and their items are settled; answers which did."""
+    if not digests:
+        return []
+    rows = await fetch(connection, _STATE, (list(digests), state.value))
+    changed = sorted(row[0] for row in rows)
+    before = {"state": ReceiptState.UNMATCHED.value}
+    subjects = [f"receipt/{digest}" for digest in changed]
+    changes: list[Change] = [(s, before, {"state": state.value}) for s in subjects]
+    await accounts.audit.record_all(connection, act, changes)
+    await settle_items(
+        connection, ItemKind.UNMATCHED_RECEIPT, subjects, outcome=Outcome.RESOLVED, at=act.at
+    )
+    return changed
+
+
+async def link_reported(connection: AsyncConnection, links: Sequence[tuple[str, int]]) -> None:
+    """Receipts that were reported are told by entries now: digest and entry id."""
+    if links:
+        columns = tuple(list(column) for column in zip(*links, strict=True))
+        await execute(connection, _LINK, columns)

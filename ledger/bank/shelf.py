@@ -1,0 +1,190 @@
+"""One account's statements and entries that a file may speak of, as a working copy in memory.
+
+Promises that a telling is compared with all that was told before it, in this file too, and that
+what is known is only ever completed: an entry is stated once, and detailed once.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+
+from ledger.bank.told import Telling, ToldEntry
+from tillkeeper.contracts.bank import BankTransaction
+from tillkeeper.rules.continuity import difference
+from tillkeeper.rules.sameness import (
+    Found,
+    Identity,
+    Movement,
+    equal_balances,
+    first_stated,
+    issued_again,
+    notified,
+    other_money,
+    same_statement,
+    told_again,
+)
+
+
+@dataclass(eq=False, slots=True)
+class Statement:
+    """A statement with its entries; ``id`` is None until it is written."""
+
+    id: int | None
+    identity: Identity
+    place: int = 0
+    entries: list[Entry] = field(default_factory=list)
+
+    @property
+    def total(self) -> int:
+        """What its entries moved, in signed minor units."""
+        return sum(entry.signed for entry in self.entries)
+
+    @property
+    def whole(self) -> bool:
+        """Whether its entries make its closing balance."""
+        return difference(self.identity.opening, self.total, self.identity.closing) == 0
+
+
+@dataclass(eq=False, slots=True)
+class Entry:
+    """An entry; ``id`` is None until it is written. Signed minor units."""
+
+    id: int | None
+    signed: int
+    day: date
+    dated: bool
+    reference: str | None
+    parts: int
+    adds_up: bool
+    reversal: bool = False
+    place: str = ""
+    statement: Statement | None = None
+    details: tuple[BankTransaction, ...] = ()
+
+    @property
+    def movement(self) -> Movement:
+        """As the rules compare it."""
+        stated = self.statement is not None
+        return Movement(self.signed, self.day, self.dated, self.reference, stated)
+
+
+class Shelf:
+    """What is known of one account; ``take`` adds what a telling tells first."""
+
+    def __init__(
+        self, account: int, statements: Iterable[Statement], entries: Iterable[Entry]
+    ) -> None:
+        self.account = account
+        self.statements = list(statements)
+        self._by_amount: dict[int, list[Entry]] = defaultdict(list)
+        self.new_statements: list[Statement] = []
+        self.new_entries: list[Entry] = []
+        self.linked: list[Entry] = []
+        self.detailed: list[Entry] = []
+        self.touched: dict[Statement, None] = {}
+        for entry in entries:
+            self._by_amount[entry.signed].append(entry)
+
+    def take(self, telling: Telling) -> None:
+        """Compare a telling with what is known, and remember what it tells first."""
+        if telling.identity is None:
+            self._take(telling.entries, *self._notified(telling.entries), statement=None)
+            return
+        known = self._known(telling.identity, telling.entries)
+        if known is None:
+            known = Statement(None, telling.identity, telling.index)
+            self.statements.append(known)
+            self.new_statements.append(known)
+            found, among = self._stated(telling.entries)
+        else:
+            found, among = self._again(telling.entries, known)
+        self.touched[known] = None
+        self._take(telling.entries, found, among, statement=known)
+
+    def _known(self, identity: Identity, told: Sequence[ToldEntry]) -> Statement | None:
+        movements = _movements(told)
+        alike = [
+            (one, [entry.movement for entry in one.entries])
+            for one in self.statements
+            if equal_balances(identity, one.identity)
+        ]
+        for one, known in alike:
+            if same_statement(identity, one.identity) and not (
+                identity.kind == one.identity.kind and other_money(movements, known)
+            ):
+                return one
+        return next((one for one, known in alike if issued_again(movements, known)), None)
+
+    def _notified(self, told: Sequence[ToldEntry]) -> tuple[Found, list[Entry]]:
+        among = self._alike(told)
+        return notified(_movements(told), [entry.movement for entry in among]), among
+
+    def _stated(self, told: Sequence[ToldEntry]) -> tuple[Found, list[Entry]]:
+        among = [entry for entry in self._alike(told) if entry.statement is None]
+        return first_stated(_movements(told), [entry.movement for entry in among]), among
+
+    def _again(self, told: Sequence[ToldEntry], known: Statement) -> tuple[Found, list[Entry]]:
+        """What the statement told before, else what it left out and was notified meanwhile."""
+        among = list(known.entries)
+        movements = [entry.movement for entry in among]
+        found = told_again(_movements(told), movements, whole=known.whole)
+        left = [place for place, one in enumerate(found) if one is None]
+        if left:
+            early, more = self._stated([told[place] for place in left])
+            for place, one in zip(left, early, strict=True):
+                found[place] = None if one is None else len(among) + one
+            among += more
+        return found, among
+
+    def _alike(self, told: Sequence[ToldEntry]) -> list[Entry]:
+        amounts = dict.fromkeys(entry.movement.signed for entry in told)
+        return [known for signed in amounts for known in self._by_amount.get(signed, ())]
+
+    def _take(
+        self,
+        told: Sequence[ToldEntry],
+        found: Found,
+        among: Sequence[Entry],
+        *,
+        statement: Statement | None,
+    ) -> None:
+        for one, place in zip(told, found, strict=True):
+            if place is None:
+                self._add(one, statement)
+                continue
+            entry = among[place]
+            if statement is not None and entry.statement is None:
+                entry.statement = statement
+                statement.entries.append(entry)
+                self.linked.append(entry)
+            if entry.parts == 0 and one.details and entry.signed == one.movement.signed:
+                entry.details, entry.parts = one.details, len(one.details)
+                entry.adds_up = one.adds_up
+                self.detailed.append(entry)
+
+    def _add(self, told: ToldEntry, statement: Statement | None) -> None:
+        movement = told.movement
+        entry = Entry(
+            id=None,
+            signed=movement.signed,
+            day=movement.day,
+            dated=movement.dated,
+            reference=movement.reference,
+            parts=len(told.details),
+            adds_up=told.adds_up,
+            reversal=told.reversal,
+            place=told.place,
+            statement=statement,
+            details=told.details,
+        )
+        if statement is not None:
+            statement.entries.append(entry)
+        self._by_amount[movement.signed].append(entry)
+        self.new_entries.append(entry)
+
+
+def _movements(told: Sequence[ToldEntry]) -> list[Movement]:
+    return [entry.movement for entry in told]

@@ -1,0 +1,117 @@
+"""Whether the statements of an account are whole and follow each other; what is not, people see.
+
+Promises that a gap or a break is an item while it is there, and settled when the missing statement
+or entry arrives. What people have acknowledged is not put before them again. It moves no money.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ledger.bank.rows import within_bigint
+from ledger.bank.shelf import Statement
+from ledger.engine import fetch
+from ledger.workitems import NewItem, open_items, settle_items
+from tillkeeper.contracts.workitem import ItemKind, Outcome
+from tillkeeper.rules.continuity import Gap, Stated, difference, gaps
+
+_STATEMENTS: Final = """
+SELECT id, closing_on, opening, closing, coalesce(number, '') AS number
+  FROM bank_statements WHERE account = $1"""
+
+_OPEN_GAPS: Final = """
+SELECT subject FROM work_items
+ WHERE kind = 'STATEMENT_GAP' AND state <> 'CLOSED' AND starts_with(subject, $1)"""
+
+_ACKNOWLEDGED: Final = """
+SELECT kind, subject, amount, (context ->> 'opening_minor')::bigint AS opening FROM work_items
+ WHERE subject = ANY($1::text[]) AND outcome = 'ACKNOWLEDGED'"""
+
+
+def gaps_of(account: int) -> str:
+    """What the subjects of all gap items of an account begin with."""
+    return f"bank-account/{account}/gap/"
+
+
+def break_of(statement: int) -> str:
+    """The subject of a statement that does not add up."""
+    return f"statement/{statement}"
+
+
+async def check_statements(
+    connection: AsyncConnection,
+    account: int,
+    currency: str,
+    touched: Iterable[Statement],
+    *,
+    at: datetime,
+) -> None:
+    """Open what does not hold in the account's statements, settle what holds again."""
+    statements = list(touched)
+    if not statements:
+        return
+    broken = [_break(one, currency) for one in statements if not one.whole]
+    whole = [break_of(one.id or 0) for one in statements if one.whole]
+    await settle_items(connection, ItemKind.STATEMENT_BREAK, whole, outcome=Outcome.RESOLVED, at=at)
+    found = [_gap(one, account, currency) for one in await find_gaps(connection, account)]
+    subjects = {item.subject for item in found}
+    there = [row.subject for row in await fetch(connection, _OPEN_GAPS, (gaps_of(account),))]
+    gone = [subject for subject in there if subject not in subjects]
+    await settle_items(connection, ItemKind.STATEMENT_GAP, gone, outcome=Outcome.RESOLVED, at=at)
+    await open_items(connection, await unseen(connection, [*broken, *found]), at=at)
+
+
+async def find_gaps(connection: AsyncConnection, account: int) -> tuple[Gap, ...]:
+    """Where the statements of an account that are known do not follow each other."""
+    rows = await fetch(connection, _STATEMENTS, (account,))
+    return gaps(
+        [Stated(row.id, row.closing_on, row.opening, row.closing, row.number) for row in rows]
+    )
+
+
+async def unseen(connection: AsyncConnection, items: Sequence[NewItem]) -> list[NewItem]:
+    """The items that nobody has acknowledged with the very same figures."""
+    subjects = sorted({item.subject for item in items})
+    rows = await fetch(connection, _ACKNOWLEDGED, (subjects,)) if subjects else []
+    seen = {(row.kind, row.subject, row.amount, row.opening) for row in rows}
+    return [item for item in items if _figures(item) not in seen]
+
+
+def _figures(item: NewItem) -> tuple[object, ...]:
+    return item.kind.value, item.subject, item.amount, item.context.get("opening_minor")
+
+
+def _break(statement: Statement, currency: str) -> NewItem:
+    said = statement.identity
+    missing = difference(said.opening, statement.total, said.closing)
+    return NewItem(
+        ItemKind.STATEMENT_BREAK,
+        break_of(statement.id or 0),
+        amount=within_bigint(missing),
+        currency=currency,
+        context={
+            "day": said.closing_on.isoformat(),
+            "opening_minor": said.opening,
+            "entries_minor": statement.total,
+            "closing_minor": said.closing,
+        },
+    )
+
+
+def _gap(gap: Gap, account: int, currency: str) -> NewItem:
+    return NewItem(
+        ItemKind.STATEMENT_GAP,
+        f"{gaps_of(account)}{gap.day.isoformat()}",
+        amount=within_bigint(gap.missing),
+        currency=currency,
+        context={
+            "last_day": gap.before.day.isoformat(),
+            "closing_minor": gap.before.closing,
+            "opening_minor": gap.after.opening,
+            "statement": gap.after.id,
+        },
+    )

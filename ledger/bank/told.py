@@ -1,0 +1,213 @@
+"""What a bank's file tells of our accounts: by statement and entry, ready to be compared.
+
+Promises that only what the bank booked becomes an entry: pending and information never do. It
+decides nothing about what is known already, and touches no database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from itertools import groupby
+from typing import Final
+
+from tillkeeper.contracts.bank import (
+    BankFile,
+    BankStatement,
+    BankTransaction,
+    Finding,
+    Side,
+)
+from tillkeeper.contracts.base import EARLIEST, LATEST
+from tillkeeper.contracts.errors import Code
+from tillkeeper.contracts.money import AMOUNT_MINOR_MAX
+from tillkeeper.contracts.receipt import reference_digest
+from tillkeeper.rules.days import day_of
+from tillkeeper.rules.names import compact_number
+from tillkeeper.rules.sameness import (
+    STATEMENT_KINDS,
+    Identity,
+    Movement,
+    meaningful_reference,
+)
+
+Ours = Callable[[str, str], str | None]
+"""How we write the account that a bank's file calls (number, currency); None: it is not ours."""
+
+_NO_IDS: Final = frozenset({"", "NOTPROVIDED", "NONREF"})
+
+
+@dataclass(frozen=True, slots=True)
+class ToldEntry:
+    """One booked entry; ``details`` are its parts, none where the bank tells a lump only."""
+
+    place: str
+    movement: Movement
+    reversal: bool
+    adds_up: bool
+    details: tuple[BankTransaction, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """One statement of the file on one of our accounts; without identity it is a notification."""
+
+    index: int
+    number: str
+    currency: str
+    identity: Identity | None
+    entries: tuple[ToldEntry, ...]
+
+
+@dataclass(slots=True)
+class Told:
+    """All that a file tells; ``notices`` are entries that are no money, or none yet."""
+
+    tellings: list[Telling] = field(default_factory=list)
+    foreign: dict[tuple[str, str], int] = field(default_factory=dict)
+    notices: int = 0
+    lost: list[Finding] = field(default_factory=list)
+
+    @property
+    def entries(self) -> int:
+        """Booked entries on our accounts."""
+        return sum(len(telling.entries) for telling in self.tellings)
+
+
+def told_by(found: BankFile, ours: Ours, received_at: datetime) -> Told:
+    """Cut a file into what it tells of each of our accounts."""
+    told = Told()
+    by_statement: dict[int, list[BankTransaction]] = {}
+    for transaction in found.transactions:
+        by_statement.setdefault(transaction.statement, []).append(transaction)
+    for statement in found.statements:
+        parts = by_statement.get(statement.index, [])
+        currency = _currency(statement, parts)
+        if statement.account is None or currency is None:
+            continue
+        number = ours(statement.account, currency)
+        if number is None:
+            key = (compact_number(statement.account), currency)
+            told.foreign[key] = told.foreign.get(key, 0) + 1
+            continue
+        cutter = _Cutter(found, statement, number, currency, day_of(received_at))
+        told.tellings.append(cutter.telling(parts, told))
+    return told
+
+
+def _currency(statement: BankStatement, parts: Iterable[BankTransaction]) -> str | None:
+    said = [statement.currency, *(balance.currency for balance in statement.balances)]
+    said.extend(part.entry_currency for part in parts)
+    return next((one for one in said if one), None)
+
+
+def plausible(day: date | None) -> date | None:
+    """The day, or None where no book could hold it."""
+    return day if day is not None and EARLIEST.date() < day < LATEST.date() else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Cutter:
+    """Cuts one statement of one of our accounts."""
+
+    found: BankFile
+    statement: BankStatement
+    number: str
+    currency: str
+    received_on: date
+
+    def telling(self, parts: list[BankTransaction], told: Told) -> Telling:
+        """The statement's booked entries; what is none is counted in ``told``."""
+        identity = self._identity()
+        stated = identity is not None
+        fallback = self._fallback() if identity is None else identity.closing_on
+        entries = []
+        for _, group in groupby(parts, key=lambda part: part.entry):
+            details = tuple(group)
+            if not self._is_money(details[0], told):
+                continue
+            entry = self._entry(details, fallback)
+            if stated or entry.movement.reference is not None:
+                entries.append(entry)
+            else:
+                told.notices += 1
+        return Telling(self.statement.index, self.number, self.currency, identity, tuple(entries))
+
+    def _is_money(self, part: BankTransaction, told: Told) -> bool:
+        """Whether the entry is booked; one that no book could hold is lost, and told."""
+        if not part.booked or part.entry_amount_minor == 0:
+            told.notices += 1
+            return False
+        if part.entry_currency == self.currency and part.entry_amount_minor <= AMOUNT_MINOR_MAX:
+            return True
+        where = f"statement {part.statement}, entry {part.entry}"
+        why = "another currency than its account's, or more than any amount"
+        told.lost.append(Finding(code=Code.BANK_FILE_AMOUNT, where=where, detail=why))
+        return False
+
+    def _entry(self, parts: tuple[BankTransaction, ...], fallback: date) -> ToldEntry:
+        first = parts[0]
+        day = plausible(first.booking_date) or plausible(first.value_date)
+        gained = first.entry_side is Side.CREDIT
+        reference = _reference(parts)
+        movement = Movement(
+            signed=first.entry_amount_minor if gained else -first.entry_amount_minor,
+            day=day or fallback,
+            dated=day is not None,
+            reference=None if reference is None else reference_digest(self.number, reference),
+        )
+        return ToldEntry(
+            place=f"{first.statement}.{first.entry}",
+            movement=movement,
+            reversal=first.reversal,
+            adds_up=first.adds_up,
+            details=() if _is_lump(parts) else parts,
+        )
+
+    def _identity(self) -> Identity | None:
+        """What the statement is known by, or None: it is a report or a notification."""
+        opening, closing = self.statement.opening, self.statement.closing
+        if self.found.kind not in STATEMENT_KINDS or opening is None or closing is None:
+            return None
+        if not opening.currency == closing.currency == self.currency:
+            return None
+        number, page = self.statement.number, self.statement.page
+        return Identity(
+            kind=self.found.kind.value,
+            identifier=self.statement.identifier,
+            number=f"{number}/{page}" if number and page else number,
+            opening=opening.signed_minor,
+            opening_on=plausible(opening.on),
+            closing=closing.signed_minor,
+            closing_on=plausible(closing.on) or self._fallback(),
+        )
+
+    def _fallback(self) -> date:
+        created = self.found.created_at
+        return plausible(None if created is None else created.date()) or self.received_on
+
+
+def _reference(parts: tuple[BankTransaction, ...]) -> str | None:
+    """The entry's own reference, or the one that is the only part's."""
+    own = meaningful_reference(parts[0].entry_bank_reference)
+    if own is not None or parts[0].parts > 1:
+        return own
+    return meaningful_reference(parts[0].bank_reference)
+
+
+def _is_lump(parts: tuple[BankTransaction, ...]) -> bool:
+    """Whether nothing is said of who paid or was paid: the bank may detail it in another file."""
+    return len(parts) == 1 and not any(_said(parts[0]))
+
+
+def _said(part: BankTransaction) -> Iterator[str | None]:
+    yield from (part.debtor_name, part.debtor_account, part.creditor_name, part.creditor_account)
+    yield from (part.ultimate_debtor_name, part.ultimate_creditor_name, part.remittance)
+    yield from (part.transaction_id, part.return_reason)
+    yield from (meaningful_id(part.end_to_end_id), meaningful_id(part.instruction_id))
+
+
+def meaningful_id(text: str | None) -> str | None:
+    """An identification, or None where the bank wrote that there is none."""
+    return None if (text or "").strip().upper() in _NO_IDS else text

@@ -1,0 +1,141 @@
+"""The desk: people claim work items, propose, and decide; each act is one transaction (P-29, C-05).
+
+Promises that what an approval does, the item's outcome and an audit that names both people and the
+reason stand or fall together (C-07), and that an act done twice acts once. A refusal changes
+nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ledger.audit import Act
+from ledger.remedies import Approval, Remedies
+from ledger.workitems import Item, ItemRows, Proposal, item_view
+from tillkeeper.contracts.workitem import (
+    Approve,
+    ClaimItem,
+    ItemCommand,
+    ItemState,
+    ItemView,
+    Propose,
+    RejectProposal,
+    ReleaseItem,
+)
+from tillkeeper.rules.desk import (
+    FOUR_EYES,
+    OUTCOMES,
+    judge_approval,
+    judge_claim,
+    judge_proposal,
+    judge_rejection,
+    judge_release,
+)
+
+
+class Desk:
+    """The acts on work items, inside the caller's transaction; raises Rejected for a refusal."""
+
+    def __init__(self, rows: ItemRows, remedies: Remedies, profile: str) -> None:
+        self._rows = rows
+        self._remedies = remedies
+        self._profile = profile
+
+    async def read(self, connection: AsyncConnection, command: ItemCommand[Any]) -> ItemView:
+        """The item as it stands."""
+        return item_view(await self._rows.read(connection, command.item))
+
+    async def claim(self, connection: AsyncConnection, command: ItemCommand[ClaimItem]) -> ItemView:
+        """Take the item."""
+        item, body = await self._rows.locked(connection, command.item), command.body
+        if judge_claim(item_view(item), body):
+            item = await self._rows.change(
+                connection, item, self._act("claim_item", command),
+                state=ItemState.CLAIMED, owner=body.actor, claimed_at=command.at,
+            )  # fmt: skip
+        return item_view(item)
+
+    async def release(
+        self, connection: AsyncConnection, command: ItemCommand[ReleaseItem]
+    ) -> ItemView:
+        """Give the item back; what its proposer proposed is withdrawn."""
+        item, body = await self._rows.locked(connection, command.item), command.body
+        if judge_release(item_view(item), body):
+            act = self._act("release_item", command, body.reason)
+            item = await self._rows.change(
+                connection, item, act,
+                state=ItemState.OPEN, owner=None, claimed_at=None, **_NOTHING_PROPOSED,
+            )  # fmt: skip
+        return item_view(item)
+
+    async def propose(self, connection: AsyncConnection, command: ItemCommand[Propose]) -> ItemView:
+        """Propose what needs a second person; an acknowledgement closes the item at once."""
+        item, body = await self._rows.locked(connection, command.item), command.body
+        if not judge_proposal(item_view(item), body):
+            return item_view(item)
+        payee = await self._remedies.check(connection, item, body)
+        changes: dict[str, Any] = {
+            "state": ItemState.PROPOSED,
+            "owner": body.actor,
+            "claimed_at": item.claimed_at or command.at,
+            "proposals": item.proposals + 1,
+            "action": body.action,
+            "target": body.target,
+            "proposal": Proposal(body=body, payee=payee),
+            "proposed_by": body.actor,
+            "proposed_at": command.at,
+        }
+        if body.action not in FOUR_EYES:
+            alone = {"proposed_by": None, "decided_by": body.actor}
+            changes |= alone | _closing(body, command)
+        act = self._act(f"propose_{body.action.lower()}", command, body.reason)
+        return item_view(await self._rows.change(connection, item, act, **changes))
+
+    async def approve(self, connection: AsyncConnection, command: ItemCommand[Approve]) -> ItemView:
+        """Do what was proposed, and close the item."""
+        item, body = await self._rows.read(connection, command.item), command.body
+        if not judge_approval(item_view(item), body):
+            return item_view(item)
+        # The book's locks come before the item's, as where a booking settles items.
+        sheet = await self._remedies.open_sheet(connection, item)
+        item = await self._rows.locked(connection, command.item)
+        if not judge_approval(item_view(item), body):
+            return item_view(item)
+        act = self._act(f"approve_{body.action.lower()}", command, _reason(item))
+        target = await self._remedies.apply(sheet, Approval(item, act))
+        after = await self._rows.change(
+            connection, item, act, target=target, decided_by=body.actor, **_closing(body, command)
+        )
+        await sheet.write()
+        return item_view(await self._rows.read(connection, after.id))
+
+    async def reject(
+        self, connection: AsyncConnection, command: ItemCommand[RejectProposal]
+    ) -> ItemView:
+        """Refuse what was proposed; the item stays with its owner."""
+        item, body = await self._rows.locked(connection, command.item), command.body
+        if judge_rejection(item_view(item), body):
+            act = self._act("reject_proposal", command, body.reason)
+            item = await self._rows.change(
+                connection, item, act, state=ItemState.CLAIMED, **_NOTHING_PROPOSED
+            )
+        return item_view(item)
+
+    def _act(self, action: str, command: ItemCommand[Any], reason: str = "") -> Act:
+        return Act(action, command.body.actor, command.at, self._profile, reason)
+
+
+_NOTHING_PROPOSED = {
+    "action": None, "target": None, "proposal": None, "proposed_by": None, "proposed_at": None,
+}  # fmt: skip
+
+
+def _closing(body: Propose | Approve, command: ItemCommand[Any]) -> dict[str, Any]:
+    outcome = OUTCOMES[body.action]
+    return {"state": ItemState.CLOSED, "outcome": outcome, "closed_at": command.at}
+
+
+def _reason(item: Item) -> str:
+    return "" if item.proposal is None else item.proposal.body.reason

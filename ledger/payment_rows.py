@@ -1,0 +1,147 @@
+"""The rows of payments out: recorded before the first byte leaves, found again for ever (C-11).
+
+Payee, account and text are sealed; the end-to-end id tells nothing about them and cannot be
+guessed. It moves no money.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ledger.engine import fetch
+from tillkeeper.contracts.base import Step
+from tillkeeper.contracts.errors import Code, Rejected
+from tillkeeper.contracts.payment import PaymentState, PaymentTerms, PayoutView
+from tillkeeper.rules.names import masked_name, masked_number
+from tillkeeper.rules.payments import is_overdue
+from tillkeeper.sealing import KeyRing
+
+_COLUMNS: Final = """
+SELECT id, end_to_end_id, subject, fingerprint, amount, currency, creditor_sealed, state, reason,
+       message_id, recorded_at, sent_at, decided_at
+  FROM payments"""
+
+_READ: Final = f"{_COLUMNS} WHERE end_to_end_id = $1"
+
+_READ_SUBJECT: Final = f"{_COLUMNS} WHERE subject = $1"
+
+_LOCK: Final = f"{_COLUMNS} WHERE id = ANY($1::bigint[]) ORDER BY id FOR NO KEY UPDATE"
+
+_NAMED: Final = """
+SELECT id, end_to_end_id, message_id, currency FROM payments WHERE end_to_end_id = ANY($1::text[])
+ UNION
+SELECT id, end_to_end_id, message_id, currency FROM payments WHERE message_id = ANY($1::text[])
+ ORDER BY id"""
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentRow:
+    """One payment as it stands; the amount in minor units, the payee still sealed."""
+
+    id: int
+    end_to_end_id: str
+    subject: str
+    fingerprint: str
+    amount: int
+    currency: str
+    creditor_sealed: bytes = field(repr=False)
+    state: PaymentState
+    reason: str | None
+    message_id: str | None
+    recorded_at: datetime
+    sent_at: datetime | None
+    decided_at: datetime | None
+
+    @property
+    def left_at(self) -> datetime | None:
+        """Since when the bank has it; a bank that answered before we marked it has it too."""
+        return None if self.state is PaymentState.RECORDED else self.sent_at or self.recorded_at
+
+
+def end_to_end_id(ring: KeyRing, subject: str) -> str:
+    """The id for life of what ``subject`` names: 33 characters, a keyed digest.
+
+    Of hexadecimal digits, so that no other code of ours can be read out of it.
+    """
+    return f"P{ring.digest(subject, purpose='payment/end-to-end-id').hex().upper()}"
+
+
+def sealed_terms(ring: KeyRing, name: str, terms: PaymentTerms) -> bytes:
+    """The terms of payment ``name``, closed."""
+    return ring.seal_text(terms.model_dump_json(), purpose=_purpose(name))
+
+
+def opened_terms(ring: KeyRing, row: PaymentRow) -> PaymentTerms:
+    """What is paid to whom; personal data, so never logged."""
+    text = ring.open_text(row.creditor_sealed, purpose=_purpose(row.end_to_end_id))
+    return PaymentTerms.model_validate_json(text)
+
+
+async def read_payment(connection: AsyncConnection, name: str) -> PaymentRow:
+    """The payment with that end-to-end id. Raises Rejected(PAYMENT_UNKNOWN)."""
+    rows = await fetch(connection, _READ, (name,))
+    if not rows:
+        raise Rejected(Code.PAYMENT_UNKNOWN, detail="there is no such payment")
+    return _row(rows[0])
+
+
+async def payment_of(connection: AsyncConnection, subject: str) -> PaymentRow | None:
+    """The payment that ``subject`` has, or None."""
+    rows = await fetch(connection, _READ_SUBJECT, (subject,))
+    return _row(rows[0]) if rows else None
+
+
+async def locked_payments(connection: AsyncConnection, ids: list[int]) -> list[PaymentRow]:
+    """Payments under their locks, in one order for all; accounts are locked before them."""
+    return [_row(row) for row in await fetch(connection, _LOCK, (ids,))]
+
+
+async def named_payments(connection: AsyncConnection, names: list[str]) -> list[Any]:
+    """Id, end-to-end id, message id, currency of the payments that a bank's file may name."""
+    return await fetch(connection, _NAMED, (names,))
+
+
+def payment_view(ring: KeyRing, row: PaymentRow, at: datetime) -> PayoutView:
+    """What people see at ``at``; the payee is masked (C-11)."""
+    creditor = opened_terms(ring, row).creditor
+    return PayoutView(
+        end_to_end_id=row.end_to_end_id,
+        subject=row.subject,
+        state=row.state,
+        amount_minor=row.amount,
+        currency=row.currency,
+        payee=masked_name(creditor.name),
+        account=masked_number(creditor.account),
+        reason=row.reason,
+        message_id=row.message_id,
+        recorded_at=row.recorded_at,
+        sent_at=row.sent_at,
+        decided_at=row.decided_at,
+        overdue=is_overdue(row.state, row.left_at, at),
+        steps=_steps(row),
+    )
+
+
+def _steps(row: PaymentRow) -> tuple[Step, ...]:
+    ended = "paid" if row.state.open else row.state.value.lower()
+    return (
+        Step(name="recorded", at=row.recorded_at),
+        Step(name="sent", at=row.sent_at, current=row.state is PaymentState.RECORDED),
+        Step(
+            name=ended, at=row.decided_at,
+            current=row.state in (PaymentState.SENT, PaymentState.ACCEPTED),
+        ),
+    )  # fmt: skip
+
+
+def _purpose(name: str) -> str:
+    return f"payment/{name}/terms"
+
+
+def _row(row: Any) -> PaymentRow:
+    fields = dict(row._mapping)
+    return PaymentRow(**{**fields, "state": PaymentState(fields["state"])})

@@ -1,0 +1,356 @@
+"""Payments out and what became of them: each told once, decided once, in the book at once.
+
+Promises that a subject has one payment with one end-to-end id for life, that only a booked debit
+pays it and only the bank's refusal fails it (C-12), and that money which comes back is in the book
+again with what it was paid for (C-13). Callers lock accounts (a sheet) before payments.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ledger.audit import SYSTEM, Act, record_system_act
+from ledger.engine import execute, fetch
+from ledger.payment_rows import (
+    PaymentRow,
+    end_to_end_id,
+    locked_payments,
+    named_payments,
+    payment_of,
+    sealed_terms,
+)
+from ledger.sheet import Effect, Sheet
+from ledger.workitems import NewItem, open_items, settle_items
+from tillkeeper.contracts.bank import PaymentStatus
+from tillkeeper.contracts.book import Bucket, TransferKind
+from tillkeeper.contracts.errors import Broken, Code, Rejected
+from tillkeeper.contracts.fingerprint import canonical
+from tillkeeper.contracts.payment import PaymentState, PaymentTerms
+from tillkeeper.contracts.receipt import ReceiptState
+from tillkeeper.contracts.workitem import ItemKind, Outcome
+from tillkeeper.rules.days import day_bounds
+from tillkeeper.rules.payments import REJECTED, RULES, after_status, is_overdue, said_about
+from tillkeeper.sealing import KeyRing
+
+BUCKETS: Final = (Bucket.BANK, Bucket.RETURNING_RECEIPTS, Bucket.UNMATCHED_RECEIPTS)
+"""What a sheet must have open, in the payment's currency, before a payment is decided on it."""
+
+OTHER_REASON: Final = "OTHER"
+"""Stands for a bank's reason that is no code: such a text might name a person."""
+
+_REASON: Final = re.compile(r"[A-Za-z0-9._-]{1,35}", re.ASCII)
+
+_INSERT: Final = """
+INSERT INTO payments (end_to_end_id, subject, fingerprint, amount, currency, creditor_sealed, state,
+                      recorded_at)
+VALUES ($1, $2, $3, $4, $5, $6, 'RECORDED', $7)
+ON CONFLICT (subject) DO NOTHING RETURNING id"""
+
+_SENT: Final = """
+UPDATE payments SET message_id = $2, sent_at = $3,
+       state = CASE state WHEN 'RECORDED' THEN 'SENT' ELSE state END
+ WHERE id = $1"""
+
+_DECIDE: Final = """
+UPDATE payments SET state = $2, reason = $3, decided_at = $4 WHERE id = $1"""
+
+_SAID: Final = """
+INSERT INTO payment_statuses (payment, file, status, reasons, at)
+VALUES ($1, $2, $3, $4::jsonb, $5) ON CONFLICT (payment, file, status) DO NOTHING"""
+
+_ENTRY: Final = """
+SELECT e.day, a.currency FROM bank_entries e JOIN bank_accounts a ON a.id = e.account
+ WHERE e.id = $1"""
+
+_RECEIPT: Final = """
+UPDATE receipts SET state = $2 WHERE digest = $1 AND state = $3 RETURNING digest, reason"""
+
+
+@dataclass(frozen=True, slots=True)
+class NewPayment:
+    """What ``subject`` (``receipt/<digest>/return/<n>``) is to be paid with, and who decided it."""
+
+    subject: str
+    terms: PaymentTerms = field(repr=False)
+    actor: str = SYSTEM
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What an entry of the bank moved by a payment, in minor units; ``at`` is when we learned it.
+
+    ``reason`` is the bank's code where it came back.
+    """
+
+    entry: int
+    amount: int
+    at: datetime
+    reason: str | None = None
+
+
+async def record_payment(
+    connection: AsyncConnection, ring: KeyRing, payment: NewPayment, at: datetime
+) -> str:
+    """Record a payment before anything leaves; answers its end-to-end id, for ever the same.
+
+    Raises Rejected(KEY_REUSED) where the subject has a payment on other terms.
+    """
+    name, terms = end_to_end_id(ring, payment.subject), payment.terms
+    _receipt_of(payment.subject)
+    stamp = ring.digest(canonical(terms), purpose="payment/terms").hex()
+    row = (
+        name, payment.subject, stamp, terms.amount_minor, terms.currency,
+        sealed_terms(ring, name, terms), at,
+    )  # fmt: skip
+    if await fetch(connection, _INSERT, row):
+        act = Act("record_payment", payment.actor, at, RULES)
+        after = {"state": PaymentState.RECORDED.value, "subject": payment.subject}
+        await record_system_act(connection, act, subject_of(name), before={}, after=after)
+        return name
+    known = await payment_of(connection, payment.subject)
+    if known is None or known.fingerprint != stamp:
+        raise Rejected(Code.KEY_REUSED, detail="this was to be paid on other terms")
+    return name
+
+
+async def mark_sent(
+    connection: AsyncConnection, payment: int, message_id: str, at: datetime
+) -> None:
+    """Remember which file carries a payment and when it left; the first time counts.
+
+    A bank's answer that was faster stays.
+    """
+    row = await _locked(connection, payment)
+    if row.sent_at is not None:
+        return
+    await execute(connection, _SENT, (row.id, message_id, at))
+    state = PaymentState.SENT if row.state is PaymentState.RECORDED else row.state
+    after = {"state": state.value, "message": message_id}
+    await _audit(connection, row, "send_payment", at, after)
+
+
+async def payment_debited(
+    connection: AsyncConnection, sheet: Sheet, payment_id: int, moved: Moved
+) -> bool:
+    """The bank booked the debit of a payment: it is PAID, in the book on the entry's day.
+
+    The entry is booked as ``subject_of``. False where amount or currency differ, or it is decided
+    already: that is another debit. The sheet has BUCKETS open and is not written yet.
+    """
+    row = await _locked(connection, payment_id)
+    booked = await _booked_at(connection, row, moved.entry)
+    if booked is None or not row.state.open or row.amount != moved.amount:
+        return False
+    subject = subject_of(row.end_to_end_id)
+    sheet.post(
+        TransferKind.RECEIPT_RETURN_PAID, None, currency=row.currency, amount=row.amount,
+        effect=Effect(f"{subject}/paid", subject, booked),
+    )  # fmt: skip
+    await _decide(connection, row, PaymentState.PAID, None, moved.at)
+    await _receipt_becomes(connection, row, ReceiptState.RETURNED, moved.at)
+    return True
+
+
+async def payment_returned(
+    connection: AsyncConnection, sheet: Sheet, payment_id: int, moved: Moved
+) -> bool:
+    """A paid payment came back: the money is in ``unmatched_receipts`` again, as work (C-13).
+
+    The entry is booked as ``returned_subject``. False where it was not paid, or amount or currency
+    differ: then it is a receipt like any other. The sheet has BUCKETS open and is not written yet.
+    """
+    row = await _locked(connection, payment_id)
+    booked = await _booked_at(connection, row, moved.entry)
+    if booked is None or row.state is not PaymentState.PAID or row.amount != moved.amount:
+        return False
+    subject = returned_subject(row.end_to_end_id)
+    sheet.post(
+        TransferKind.RECEIPT, None, currency=row.currency, amount=row.amount,
+        effect=Effect(subject, subject, booked),
+    )  # fmt: skip
+    reason = _code([moved.reason or ""])
+    await _decide(connection, row, PaymentState.RETURNED, reason, moved.at)
+    await _unmatched_again(connection, row, moved.at)
+    return True
+
+
+async def apply_statuses(
+    connection: AsyncConnection, statuses: Sequence[PaymentStatus], digest: str, at: datetime
+) -> tuple[str, ...]:
+    """Take what file ``digest`` says about payments of ours; answers the ids that changed.
+
+    Everything said is recorded once, also what changes nothing any more. A refusal brings the money
+    back and opens work.
+    """
+    names = {
+        name for one in statuses for name in (one.end_to_end_id, one.payment_id, one.message_id)
+    }
+    named = await named_payments(connection, sorted(name for name in names if name))
+    said = {one.id: said_about(one.end_to_end_id, one.message_id, statuses) for one in named}
+    refused = {
+        one.currency for one in named if any(word.status == REJECTED for word in said[one.id])
+    }
+    platform = [(bucket, currency) for currency in sorted(refused) for bucket in BUCKETS]
+    sheet = await Sheet.open(connection, merchants=(), platform=platform)
+    changed = []
+    for row in await locked_payments(connection, sorted(i for i, words in said.items() if words)):
+        await _record(connection, row, said[row.id], digest, at)
+        if await _follow(connection, sheet, row, said[row.id], at):
+            changed.append(row.end_to_end_id)
+    await sheet.write()
+    return tuple(changed)
+
+
+async def note_overdue(connection: AsyncConnection, payment: int, at: datetime) -> None:
+    """Open work where the bank has been silent for too long (C-12); it stays one item."""
+    row = await _locked(connection, payment)
+    if is_overdue(row.state, row.left_at, at):
+        await open_items(connection, [_item(ItemKind.PAYMENT_OVERDUE, row, row.state.value)], at=at)
+
+
+def subject_of(name: str) -> str:
+    """How transfers, entries, items and audit rows name the payment with that end-to-end id."""
+    return f"payment/{name}"
+
+
+def returned_subject(name: str) -> str:
+    """How the transfer and the entry are named by which a payment came back."""
+    return f"payment/{name}/returned"
+
+
+async def _locked(connection: AsyncConnection, payment: int) -> PaymentRow:
+    rows = await locked_payments(connection, [payment])
+    if not rows:
+        raise Rejected(Code.PAYMENT_UNKNOWN, detail="there is no such payment")
+    return rows[0]
+
+
+async def _booked_at(connection: AsyncConnection, row: PaymentRow, entry: int) -> datetime | None:
+    """Start of the entry's day; None where it moved another currency."""
+    found = (await fetch(connection, _ENTRY, (entry,)))[0]
+    return day_bounds(found.day)[0] if found.currency == row.currency else None
+
+
+async def _record(
+    connection: AsyncConnection,
+    row: PaymentRow,
+    said: Sequence[PaymentStatus],
+    digest: str,
+    at: datetime,
+) -> None:
+    for one in said:
+        reasons = json.dumps([_code([reason]) for reason in one.reasons])
+        status = one.status if _REASON.fullmatch(one.status) else OTHER_REASON
+        await execute(connection, _SAID, (row.id, digest, status, reasons, at))
+
+
+async def _follow(
+    connection: AsyncConnection,
+    sheet: Sheet,
+    row: PaymentRow,
+    said: Sequence[PaymentStatus],
+    at: datetime,
+) -> bool:
+    state, reason = row.state, row.reason
+    for one in said:
+        state = after_status(state, one)
+        if state is PaymentState.REJECTED and row.state.open:
+            reason = _code(one.reasons)
+            break
+    if state is row.state:
+        return False
+    await _decide(connection, row, state, reason, at)
+    if state is PaymentState.REJECTED:
+        subject = subject_of(row.end_to_end_id)
+        sheet.post(
+            TransferKind.RECEIPT_RETURN_FAILED, None, currency=row.currency, amount=row.amount,
+            effect=Effect(f"{subject}/rejected", subject, at),
+        )  # fmt: skip
+        await open_items(connection, [_item(ItemKind.PAYMENT_REJECTED, row, reason)], at=at)
+        await _unmatched_again(connection, row, at)
+    return True
+
+
+async def _decide(
+    connection: AsyncConnection,
+    row: PaymentRow,
+    state: PaymentState,
+    reason: str | None,
+    at: datetime,
+) -> None:
+    decided = None if state.open else at
+    await execute(connection, _DECIDE, (row.id, state.value, reason, decided))
+    after = {"state": state.value, "reason": reason}
+    await _audit(connection, row, f"payment_{state.value.lower()}", at, after)
+    if not state.open:
+        overdue, subjects = ItemKind.PAYMENT_OVERDUE, [subject_of(row.end_to_end_id)]
+        await settle_items(connection, overdue, subjects, outcome=Outcome.RESOLVED, at=at)
+
+
+async def _unmatched_again(connection: AsyncConnection, row: PaymentRow, at: datetime) -> None:
+    """The receipt that was to be paid back is unmatched money again, and work."""
+    reason = await _receipt_becomes(connection, row, ReceiptState.UNMATCHED, at)
+    item = NewItem(
+        ItemKind.UNMATCHED_RECEIPT, f"receipt/{_receipt_of(row.subject)}", reason, row.amount,
+        row.currency, {"payment": row.end_to_end_id},
+    )  # fmt: skip
+    await open_items(connection, [item], at=at)
+
+
+async def _receipt_becomes(
+    connection: AsyncConnection, row: PaymentRow, state: ReceiptState, at: datetime
+) -> str:
+    """Change the receipt that the payment pays back; answers why it was unmatched."""
+    was = ReceiptState.RETURNED if row.state is PaymentState.PAID else ReceiptState.RETURNING
+    digest = _receipt_of(row.subject)
+    found = await fetch(connection, _RECEIPT, (digest, state.value, was.value))
+    if not found:
+        raise Broken("a payment was decided whose receipt was not to be returned")
+    act = Act("return_receipt", SYSTEM, at, RULES)
+    before, after = {"state": was.value}, {"state": state.value, "payment": row.end_to_end_id}
+    await record_system_act(connection, act, f"receipt/{digest}", before=before, after=after)
+    return str(found[0].reason or "")
+
+
+def _item(kind: ItemKind, row: PaymentRow, reason: str | None) -> NewItem:
+    subject = subject_of(row.end_to_end_id)
+    context = {"subject": row.subject}
+    return NewItem(kind, subject, reason or "", row.amount, row.currency, context)
+
+
+async def _audit(
+    connection: AsyncConnection,
+    row: PaymentRow,
+    action: str,
+    at: datetime,
+    after: Mapping[str, str | None],
+) -> None:
+    before = {"state": row.state.value, "reason": row.reason, "message": row.message_id}
+    act = Act(action, SYSTEM, at, RULES)
+    now = {**before, **after}
+    await record_system_act(
+        connection, act, subject_of(row.end_to_end_id), before=before, after=now
+    )
+
+
+def _receipt_of(subject: str) -> str:
+    """The receipt that a payment's subject pays back."""
+    what, _, rest = subject.partition("/")
+    if what != "receipt":
+        raise Broken("a payment of a kind that is not known here")
+    return rest.partition("/")[0]
+
+
+def _code(reasons: Sequence[str]) -> str | None:
+    """The first reason that is a code."""
+    for reason in reasons:
+        if reason:
+            return reason if _REASON.fullmatch(reason) else OTHER_REASON
+    return None

@@ -1,0 +1,253 @@
+"""What an approved decision of the desk does to the book: match, return, charge (P-29, C-13).
+
+Promises that a receipt leaves ``unmatched_receipts`` once and to one place, and that a request is
+paid by one receipt at most. It moves nothing on its own: the desk asks under the item's lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic import ValidationError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ledger.audit import Act
+from ledger.crediting import Credit, credit_request, will_activate
+from ledger.engine import execute, fetch
+from ledger.payers import TOLD, payer_of
+from ledger.payments import NewPayment, record_payment
+from ledger.receiving import Receiver
+from ledger.sheet import Effect, Sheet
+from ledger.topups import TopUpRow, read_topup
+from ledger.workitems import Item
+from tillkeeper.contracts.account import AccountState
+from tillkeeper.contracts.book import Bucket, TransferKind
+from tillkeeper.contracts.errors import Broken, Code, Rejected, rejected_from
+from tillkeeper.contracts.payment import PaymentParty, PaymentTerms
+from tillkeeper.contracts.receipt import ReceiptState
+from tillkeeper.contracts.topup import TopUpState
+from tillkeeper.contracts.workitem import ItemAction, Propose, ReturnTo
+from tillkeeper.rules.desk import target_of
+
+CanPay = Callable[[str], bool]
+"""Whether payments in a currency can leave: an exchange with the bank and an account of ours."""
+
+RETURNS_MAX: Final = 50
+"""How often one receipt may be sent back to its sender and come back refused."""
+
+_PLATFORM: Final = {
+    ItemAction.MATCH: (Bucket.UNMATCHED_RECEIPTS,),
+    ItemAction.RETURN: (Bucket.UNMATCHED_RECEIPTS, Bucket.RETURNING_RECEIPTS),
+    ItemAction.CHARGE: (Bucket.UNMATCHED_PAYMENTS, Bucket.BANK_CHARGES),
+}
+
+_RECEIPT: Final = f"SELECT {TOLD} WHERE r.digest = $1"
+
+_LOCK_RECEIPT: Final = "SELECT digest FROM receipts WHERE digest = $1 FOR NO KEY UPDATE"
+
+_PAID_BY: Final = "SELECT digest FROM receipts WHERE topup = $1"
+
+_MATCHED: Final = """
+UPDATE receipts
+   SET state = 'CREDITED', reason = NULL, topup = $2, activated = $3, matched_by = $4
+ WHERE digest = $1 AND state = 'UNMATCHED' RETURNING digest"""
+
+_RETURNING: Final = """
+UPDATE receipts
+   SET state = 'RETURNING', payment = (SELECT id FROM payments WHERE end_to_end_id = $2)
+ WHERE digest = $1 AND state = 'UNMATCHED' RETURNING digest"""
+
+_RETURNED_BEFORE: Final = "SELECT count(*) FROM payments WHERE subject = ANY($1::text[])"
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """Who approves which item's proposal, when, and what for."""
+
+    item: Item
+    act: Act
+
+    @property
+    def told(self) -> dict[str, str]:
+        """Both people and the item, for the audit of what is done (C-07)."""
+        return {"proposed_by": self.item.proposed_by or "", "item": self.item.name}
+
+
+class Remedies:
+    """Checks what is proposed, and does what is approved."""
+
+    def __init__(self, receiver: Receiver, can_pay: CanPay) -> None:
+        self._receiver = receiver
+        self._ring = receiver.ring
+        self._accounts = receiver.accounts
+        self._can_pay = can_pay
+
+    async def check(
+        self, connection: AsyncConnection, item: Item, body: Propose
+    ) -> PaymentParty | None:
+        """Whom a return would pay; raises Rejected where the proposal could not be approved."""
+        if body.action is ItemAction.MATCH:
+            receipt = await self._receipt(connection, item)
+            await self._request(connection, receipt, body.target)
+        if body.action is not ItemAction.RETURN:
+            return None
+        receipt = await self._receipt(connection, item)
+        payee = self._payee(receipt, body.return_to or ReturnTo())
+        self._terms(receipt, payee)
+        return payee
+
+    async def open_sheet(self, connection: AsyncConnection, item: Item) -> Sheet:
+        """The locks that the proposal's effect needs, before the item's own."""
+        action, currency = _action(item), item.currency or ""
+        merchants = [(target_of(item.target)[0], currency)] if action is ItemAction.MATCH else []
+        return await Sheet.open(
+            connection,
+            merchants=merchants,
+            platform=[(bucket, currency) for bucket in _PLATFORM.get(action, ())],
+        )
+
+    async def apply(self, sheet: Sheet, approval: Approval) -> str | None:
+        """Do what was proposed; answers the target: the request, or the payment that was made."""
+        match _action(approval.item):
+            case ItemAction.MATCH:
+                return await self._match(sheet, approval)
+            case ItemAction.RETURN:
+                return await self._return(sheet, approval)
+            case ItemAction.CHARGE:
+                self._charge(sheet, approval)
+            case ItemAction.ACKNOWLEDGE:
+                pass
+        return None
+
+    async def _match(self, sheet: Sheet, approval: Approval) -> str | None:
+        item, act, connection = approval.item, approval.act, sheet.connection
+        receipt = await self._receipt(connection, item, lock=True)
+        request = await self._request(connection, receipt, item.target)
+        activated = will_activate(sheet, request)
+        row = (receipt.digest, request.id, activated, item.name)
+        await _one(connection, _MATCHED, row)
+        name = f"{item.subject}/match"
+        credit = Credit(request, receipt.digest, receipt.amount, name, approval.told)
+        await credit_request(sheet, credit, act, self._receiver)
+        await self._record(connection, approval, receipt, ReceiptState.CREDITED)
+        return item.target
+
+    async def _return(self, sheet: Sheet, approval: Approval) -> str:
+        item, at, connection = approval.item, approval.act.at, sheet.connection
+        receipt = await self._receipt(connection, item, lock=True)
+        proposal = item.proposal
+        if proposal is None or proposal.payee is None:
+            raise Rejected(Code.PAYER_UNKNOWN, detail="nobody is named to pay it back to")
+        terms = self._terms(receipt, proposal.payee)
+        subject = await _next_return(connection, item.subject)
+        sheet.post(
+            TransferKind.RECEIPT_RETURN, None, currency=receipt.currency, amount=receipt.amount,
+            effect=Effect(subject, item.subject, at),
+        )  # fmt: skip
+        made = NewPayment(subject, terms, approval.act.actor)
+        payment = await record_payment(connection, self._ring, made, at)
+        await _one(connection, _RETURNING, (receipt.digest, payment))
+        await self._record(connection, approval, receipt, ReceiptState.RETURNING)
+        return payment
+
+    def _charge(self, sheet: Sheet, approval: Approval) -> None:
+        item = approval.item
+        if item.amount is None or item.currency is None:
+            raise Broken("an unknown debit without its amount")
+        sheet.post(
+            TransferKind.BANK_CHARGE, None, currency=item.currency, amount=item.amount,
+            effect=Effect(f"{item.subject}/charge", item.subject, approval.act.at),
+        )  # fmt: skip
+
+    async def _record(
+        self, connection: AsyncConnection, approval: Approval, receipt: Any, state: ReceiptState
+    ) -> None:
+        before, after = {"state": receipt.state}, {"state": state.value, **approval.told}
+        await self._accounts.audit.record(
+            connection, approval.act, approval.item.subject, before=before, after=after
+        )
+
+    async def _receipt(self, connection: AsyncConnection, item: Item, *, lock: bool = False) -> Any:
+        """The receipt that the item is about, while it is unmatched. Raises Rejected."""
+        digest = item.subject.removeprefix("receipt/")
+        if lock:
+            await execute(connection, _LOCK_RECEIPT, (digest,))
+        rows = await fetch(connection, _RECEIPT, (digest,))
+        if not rows:
+            raise Rejected(Code.RECEIPT_UNKNOWN, detail="there is no such receipt")
+        if rows[0].state != ReceiptState.UNMATCHED:
+            raise Rejected(Code.RECEIPT_DECIDED, detail=f"the receipt is {rows[0].state} already")
+        return rows[0]
+
+    async def _request(
+        self, connection: AsyncConnection, receipt: Any, target: str | None
+    ) -> TopUpRow:
+        """The request that a receipt may be credited to: one that no receipt has paid (P-23)."""
+        request = await read_topup(connection, *target_of(target))
+        if request is None or request.currency != receipt.currency:
+            detail = f"there is no such request in {receipt.currency}"
+            raise Rejected(Code.REQUEST_UNKNOWN, detail=detail)
+        paid = await fetch(connection, _PAID_BY, (request.id,))
+        if paid or request.state in (TopUpState.REFUSED, TopUpState.CREDITED):
+            state = TopUpState.CREDITED if paid else request.state
+            raise Rejected(Code.REQUEST_DECIDED, detail=f"the request is {state} already")
+        account = await self._accounts.read(connection, request.merchant, request.currency)
+        if account is None or account.state is AccountState.CLOSED:
+            raise Rejected(Code.ACCOUNT_CLOSED, detail="the account is closed")
+        return request
+
+    def _payee(self, receipt: Any, given: ReturnTo) -> PaymentParty:
+        """Whom a return pays: the payer as the bank told, unless the proposal knows better."""
+        told = payer_of(self._ring, receipt)
+        name, account = given.name or told.name, given.account or told.account
+        if not name or not account:
+            detail = "the bank names no payer or no account: say whom and where to pay"
+            raise Rejected(Code.PAYER_UNKNOWN, detail=detail)
+        fields = {
+            "name": name,
+            "account": account,
+            "bank_name": given.bank_name or told.bank_name,
+            "bic": given.bic or told.bic,
+            "clearing_code": given.clearing_code or told.clearing_code,
+        }
+        try:
+            return PaymentParty.model_validate(fields)
+        except ValidationError as error:
+            raise rejected_from(error) from None
+
+    def _terms(self, receipt: Any, payee: PaymentParty) -> PaymentTerms:
+        """What the payment says. Raises Rejected(BANK_EXCHANGE_MISSING | PAYMENT_DATA_MISSING)."""
+        if not self._can_pay(receipt.currency):
+            detail = f"no exchange with a bank for payments in {receipt.currency}"
+            raise Rejected(Code.BANK_EXCHANGE_MISSING, detail=detail)
+        try:
+            return PaymentTerms(
+                creditor=payee,
+                amount_minor=receipt.amount,
+                currency=receipt.currency,
+                remittance=f"RETURN OF RECEIPT {receipt.digest[:16].upper()}",
+            )
+        except ValidationError as error:
+            raise rejected_from(error) from None
+
+
+def _action(item: Item) -> ItemAction:
+    if item.action is None:
+        raise Broken("a proposal without an action")
+    return item.action
+
+
+async def _one(connection: AsyncConnection, statement: str, row: tuple[Any, ...]) -> None:
+    if not await fetch(connection, statement, row):
+        raise Broken("a receipt was decided while it was locked")
+
+
+async def _next_return(connection: AsyncConnection, receipt: str) -> str:
+    """What the next return of a receipt is called: the bank may refuse one, and it goes again."""
+    names = [f"{receipt}/return/{number}" for number in range(1, RETURNS_MAX + 1)]
+    done: int = (await fetch(connection, _RETURNED_BEFORE, (names,)))[0][0]
+    if done == RETURNS_MAX:
+        raise Rejected(Code.TOO_MANY, detail="it came back too often: match it instead")
+    return names[done]

@@ -1,0 +1,1 @@
+"""The bank edge of the book."""

@@ -1,0 +1,38 @@
+"""What booking looks up goes by index, however much stands in the tables (P-26)."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from ledger import meant, receipts
+from ledger.bank import booking, entries, reversals
+from ledger.engine import fetch
+
+NOW = datetime(2024, 5, 6, tzinfo=UTC)
+LOOK_UPS: dict[str, tuple[str, tuple[Any, ...]]] = {
+    "find": (meant._FIND, ([b"x"], ["CNY"], [1], ["TK"], 100)),
+    "read": (meant._READ, ([1],)),
+    "receipt": (receipts._READ, ("d", 1, NOW)),
+    "take": (entries._TAKE, ("f", 500)),
+    "left": (entries._LEFT, ("f",)),
+    "detailed": (entries._DETAILED, ("f", 500)),
+    "parts": (entries._PARTS, ([1],)),
+    "reported": (booking._REPORTED, (["d"],)),
+    "taken back": (reversals._RECEIPTS, ("d", "CNY")),
+    "suspense": (reversals._SUSPENSE, (1, ["d"], False)),
+}
+
+
+class TestPlans:
+    @pytest.mark.parametrize("name", LOOK_UPS)
+    async def test_no_table_is_read_whole(self, engine: AsyncEngine, name: str) -> None:
+        """P-26: on the worker's own session."""
+        statement, parameters = LOOK_UPS[name]
+        async with engine.connect() as connection:
+            plan = await fetch(connection, f"EXPLAIN (GENERIC_PLAN false) {statement}", parameters)
+        scans = [row[0] for row in plan if "Seq Scan" in row[0]]
+        assert scans == []

@@ -1,0 +1,233 @@
+"""Which told entries are known already: banks tell one movement in many files (P-26, C-02, C-09).
+
+Decides on what its caller found. Statements decide: each tells each of its entries once, and banks
+use references again. A notification only comes earlier, and counts where the statement will be
+recognised by its reference. Any order of files, told any number of times, gives the same entries.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Final
+
+from tillkeeper.contracts.bank import FileKind
+
+DAYS_APART_MAX: Final = 5
+"""A notification and the statement may name days that differ so much: booking or value day."""
+
+STATEMENT_KINDS: Final = (FileKind.CAMT_053, FileKind.MT940)
+"""Whose statements with both balances are the bank's word; all else is a notification."""
+
+_NO_REFERENCES: Final = frozenset({"", "NONREF", "NOTPROVIDED"})
+
+
+@dataclass(frozen=True, slots=True)
+class Movement:
+    """An entry of one account: signed minor units, positive when the account gained.
+
+    ``dated`` is false where the bank named no day and ``day`` is its file's. ``reference`` is any
+    digest of the bank's; None where it gave none. ``stated``: by a statement, not only notified.
+    """
+
+    signed: int
+    day: date
+    dated: bool
+    reference: str | None
+    stated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What tells a statement of one account from others; balances in signed minor units."""
+
+    kind: str
+    identifier: str | None
+    number: str | None
+    opening: int
+    opening_on: date | None
+    closing: int
+    closing_on: date
+
+
+Found = list[int | None]
+"""For each told entry the place of the known one that it repeats; None where none does."""
+
+_Key = Callable[[Movement], Hashable]
+
+
+def meaningful_reference(reference: str | None) -> str | None:
+    """The reference, or None where the bank wrote that it gives none."""
+    compact = "".join((reference or "").split())
+    return None if compact.upper() in _NO_REFERENCES else compact
+
+
+def same_statement(told: Identity, known: Identity) -> bool:
+    """Whether ``told`` is ``known`` again; another format may count and number it otherwise."""
+    if not equal_balances(told, known):
+        return False
+    if told.kind != known.kind:
+        return True
+    return (
+        _agree(told.opening_on, known.opening_on)
+        and _agree(told.number, known.number)
+        and _agree(told.identifier, known.identifier)
+    )
+
+
+def equal_balances(told: Identity, known: Identity) -> bool:
+    """Whether both lead from the same balance to the same balance on the same day."""
+    return (told.opening, told.closing, told.closing_on) == (
+        known.opening, known.closing, known.closing_on,
+    )  # fmt: skip
+
+
+def issued_again(told: Sequence[Movement], known: Sequence[Movement]) -> bool:
+    """Whether equal balances under another number are one statement: every reference is known."""
+    if len(told) != len(known) or any(one.reference is None for one in (*told, *known)):
+        return False
+    pairing = _Pairing(told, known)
+    pairing.pair(lambda one: (one.signed, one.reference, one.day))
+    return pairing.complete
+
+
+def other_money(told: Sequence[Movement], known: Sequence[Movement]) -> bool:
+    """Whether statements of one format have no reference in common, although each entry has one."""
+    if not told or not known or any(one.reference is None for one in (*told, *known)):
+        return False
+    return {one.reference for one in told}.isdisjoint(one.reference for one in known)
+
+
+def told_again(told: Sequence[Movement], known: Sequence[Movement], *, whole: bool) -> Found:
+    """Entries of a statement that came before, in ``known``: side and amount decide last.
+
+    ``whole``: what is known makes its closing balance. What is left over then is the same money
+    cut otherwise (a batch as one entry, or one by one) and points at one of what it repeats.
+    """
+    pairing = _Pairing(told, known)
+    pairing.pair(lambda one: (one.signed, one.reference, one.day))
+    pairing.pair(lambda one: (one.signed, one.reference))
+    pairing.pair(lambda one: one.signed, told_if=lambda one: one.reference is None)
+    pairing.pair(lambda one: one.signed, known_if=lambda one: one.reference is None)
+    if whole and pairing.known_left:
+        for place in pairing.told_left:
+            pairing.found[place] = pairing.known_left[0]
+    return pairing.found
+
+
+def first_stated(told: Sequence[Movement], known: Sequence[Movement]) -> Found:
+    """Entries of a new statement that notifications told before; ``known`` may hold others too.
+
+    A statement that gives no references at all is recognised by the day.
+    """
+    pairing = _Pairing(told, known, known_if=lambda one: not one.stated)
+    pairing.pair_by_reference()
+    if all(one.reference is None for one in told):
+        pairing.pair(_by_day, told_if=lambda one: one.dated)
+    return pairing.found
+
+
+def notified(told: Sequence[Movement], known: Sequence[Movement]) -> Found:
+    """Entries of a notification, each with a reference, that any file told before.
+
+    Among notifications the day must be equal; a statement may name another day for the same.
+    """
+    pairing = _Pairing(told, known)
+    pairing.pair(lambda one: (one.signed, one.reference, one.day))
+    pairing.pair_by_reference(known_if=lambda one: one.stated)
+    pairing.pair_undated()
+    pairing.pair(_by_day, known_if=lambda one: one.stated and one.reference is None and one.dated)
+    return pairing.found
+
+
+def _by_day(one: Movement) -> Hashable:
+    return one.signed, one.day
+
+
+def _agree(told: object, known: object) -> bool:
+    return told is None or known is None or told == known
+
+
+def _any(_one: Movement) -> bool:
+    return True
+
+
+_If = Callable[[Movement], bool]
+
+
+class _Pairing:
+    """Pairs told with known entries, each once, from the strictest likeness to the loosest."""
+
+    def __init__(
+        self, told: Sequence[Movement], known: Sequence[Movement], *, known_if: _If = _any
+    ) -> None:
+        self._told, self._known = told, known
+        self.found: Found = [None] * len(told)
+        self.told_left = list(range(len(told)))
+        self.known_left = [place for place, one in enumerate(known) if known_if(one)]
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left on either side."""
+        return not self.told_left and not self.known_left
+
+    def pair(
+        self,
+        key: _Key,
+        *,
+        told_key: _Key | None = None,
+        told_if: _If = _any,
+        known_if: _If = _any,
+    ) -> None:
+        """Pair what is left and has equal keys, in order."""
+        if not self.told_left or not self.known_left:
+            return
+        places: dict[Hashable, list[int]] = defaultdict(list)
+        for place in reversed(self.known_left):
+            if known_if(self._known[place]):
+                places[key(self._known[place])].append(place)
+        taken = set()
+        for place in self.told_left:
+            one = self._told[place]
+            likes = places.get((told_key or key)(one)) if told_if(one) else None
+            if likes:
+                self.found[place] = likes.pop()
+                taken.add(self.found[place])
+        self.told_left = [place for place in self.told_left if self.found[place] is None]
+        self.known_left = [place for place in self.known_left if place not in taken]
+
+    def pair_by_reference(self, *, known_if: _If = _any) -> None:
+        """Pair by amount and reference, the nearest days first, up to the days apart allowed."""
+
+        def sure(one: Movement) -> bool:
+            return one.reference is not None and one.dated
+
+        for apart in sorted(range(-DAYS_APART_MAX, DAYS_APART_MAX + 1), key=abs):
+
+            def shifted(one: Movement, apart: int = apart) -> Hashable:
+                return one.signed, one.reference, one.day.toordinal() + apart
+
+            self.pair(
+                lambda one: (one.signed, one.reference, one.day.toordinal()),
+                told_key=shifted,
+                told_if=sure,
+                known_if=lambda one: sure(one) and known_if(one),
+            )
+        self.pair_undated(known_if=known_if)
+
+    def pair_undated(self, *, known_if: _If = _any) -> None:
+        """Pair by amount and reference where one side has no day of its own."""
+
+        def likeness(one: Movement) -> Hashable:
+            return one.signed, one.reference
+
+        def undated(one: Movement) -> bool:
+            return one.reference is not None and not one.dated
+
+        def referred(one: Movement) -> bool:
+            return one.reference is not None and known_if(one)
+
+        self.pair(likeness, told_if=undated, known_if=referred)
+        self.pair(likeness, known_if=lambda one: undated(one) and known_if(one))
