@@ -16,7 +16,7 @@ from activities.house import House
 from gateways.bank.reading import read_bank_bytes
 from ledger.bank.booking import Booker, book_entries
 from ledger.bank.files import FileRow, file_body, file_row, refuse_file
-from ledger.bank.overview import file_view
+from ledger.bank.overview import file_view, locked_state
 from ledger.bank.staging import StatementBook, stage_file
 from ledger.bank.telling import CreditedRequest, credited_by, days_of, payments_named_by
 from ledger.engine import in_transaction
@@ -67,13 +67,8 @@ class BankFileActivities(BankFileDoor):
     @activity.defn
     async def book_bank_file(self, command: BankFileCommand) -> Batch:
         """Book the next entries in one transaction."""
-        limit = ENTRIES_PER_TRANSACTION
         async with heartbeating():
-            booked = await one_transaction(
-                self._house.engine,
-                lambda c: book_entries(c, self._booker, command.digest, limit=limit, at=command.at),
-            )
-        return Batch(entries=booked.entries, more=booked.more)
+            return await one_transaction(self._house.engine, lambda c: self._next(c, command))
 
     @activity.defn
     async def tell_bank_file(self, command: BankFileCommand) -> Told:
@@ -102,6 +97,16 @@ class BankFileActivities(BankFileDoor):
         except Rejected as refused:
             why = refused  # the name of an except clause does not outlive it
             await in_transaction(engine, lambda c: refuse_file(c, row.digest, why, command.at))
+
+    async def _next(self, connection: AsyncConnection, command: BankFileCommand) -> Batch:
+        digest = command.digest
+        if await locked_state(connection, digest) is BankFileState.RECEIVED:
+            # Booked by a try whose answer was lost, and brought again since: it is read anew first.
+            return Batch(entries=0, more=False)
+        booked = await book_entries(
+            connection, self._booker, digest, limit=ENTRIES_PER_TRANSACTION, at=command.at
+        )
+        return Batch(entries=booked.entries, more=booked.more)
 
     async def _stage(
         self, connection: AsyncConnection, command: BankFileCommand, found: BankFile

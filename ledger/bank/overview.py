@@ -27,6 +27,8 @@ _FILES: Final = f"""
 SELECT {_COLUMNS}, f.name_sealed, f.source
   FROM bank_files f ORDER BY f.received_at DESC, f.digest LIMIT $1"""
 
+_LOCKED: Final = "SELECT state FROM bank_files WHERE digest = $1 FOR NO KEY UPDATE"
+
 _RECEIPTS: Final = """
 SELECT count(*) FILTER (WHERE r.state = 'CREDITED') AS credited,
        count(*) FILTER (WHERE r.state = 'UNMATCHED') AS unmatched
@@ -87,6 +89,12 @@ async def file_view(connection: AsyncConnection, digest: str) -> BankFileView | 
     waiting = (await fetch(connection, _WAITING, (digest,)))[0]
     more = {"credited": receipts[0], "unmatched": receipts[1], "waiting": waiting[0]}
     return _view(rows[0]).model_copy(update=more)
+
+
+async def locked_state(connection: AsyncConnection, digest: str) -> BankFileState | None:
+    """How far the file has come, which stays so until the transaction ends."""
+    rows = await fetch(connection, _LOCKED, (digest,))
+    return BankFileState(rows[0][0]) if rows else None
 
 
 async def newest_files(connection: AsyncConnection, limit: int) -> list[FileLine]:

@@ -120,6 +120,7 @@ async def book_of(addresses: StackAddresses) -> AsyncIterator[AsyncEngine]:
 
 
 @needs_real_files
+@pytest.mark.timeout(400)
 class TestRealStatements:
     def test_any_order_twice_and_killed_in_the_middle_is_the_same_book(
         self, stack: Stack, tmp_path: Path
@@ -140,9 +141,9 @@ class TestRealStatements:
         importing.communicate()
         assert importing.returncode == 3
         addresses = stack.start()
-        rest = stack.command("bank", "import", str(folder), "--json")
+        rest = stack.command("bank", "import", str(folder), "--json", timeout_s=200)
         assert rest.code == 0, rest
-        again = stack.command("bank", "import", str(folder), "--json")
+        again = stack.command("bank", "import", str(folder), "--json", timeout_s=200)
         assert 7 <= rest.json["total"]["known"] < 25
         assert again.json["total"]["known"] == again.json["total"]["files"] == 25
         assert again.json["total"]["entries"] == 0

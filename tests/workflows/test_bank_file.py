@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from datetime import date
+from datetime import UTC, date, datetime
 
 import pytest
+from temporalio.testing import ActivityEnvironment
 
 from activities import bank_file as activities
 from ledger.verify import verify
@@ -14,7 +15,13 @@ from tests.workflows.bank_support import Moved, camt053, digest, imported, keep,
 from tests.workflows.support import OUR_NUMBER, Platform, eventually, refused
 from tillkeeper.contracts.account import AccountState
 from tillkeeper.contracts.bank import FileKind
-from tillkeeper.contracts.bank_file import BankFileRequest, BankFileState, BankFileView
+from tillkeeper.contracts.bank_file import (
+    BankFileCommand,
+    BankFileRequest,
+    BankFileState,
+    BankFileView,
+    Batch,
+)
 from tillkeeper.contracts.errors import Code
 from tillkeeper.contracts.topup import TopUpState
 
@@ -177,6 +184,20 @@ class TestGoesOn:
         booked = await idle.rows("SELECT subject, count(*) FROM transfers GROUP BY 1")
         assert sorted(row[1] for row in booked) == [1] * 6
         assert (await verify(idle.engine)).broken is None
+
+    async def test_file_brought_again_while_its_booking_is_retried_is_read_anew(
+        self, idle: Platform
+    ) -> None:
+        """C-02: the try that booked it lost its answer; foreign statements have it read again."""
+        name = await keep(idle, foreign := camt053([EXACT], account="999888777666"))
+        async with idle.worker():
+            await idle.till.import_bank_file(name)
+            assert await keep(idle, foreign) == name
+            doors = activities.BankFileActivities(idle.house)
+            command = BankFileCommand(digest=name, at=datetime.now(UTC))
+            batch = await ActivityEnvironment().run(doors.book_bank_file, command)
+            assert batch == Batch(entries=0, more=False)
+            assert (await idle.till.import_bank_file(name)).state is BankFileState.BOOKED
 
     async def test_later_run_tells_nobody_again(self, platform: Platform) -> None:
         """A run that was continued begins where the one before ended."""

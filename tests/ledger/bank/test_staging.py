@@ -348,7 +348,7 @@ class TestStageFile:
     async def test_files_staged_at_once_tell_each_movement_once(
         self, engine: AsyncEngine, ring: KeyRing
     ) -> None:
-        """P-26, C-09: eight files, one account, one lock."""
+        """P-26, C-09: six files, one account, one lock."""
         lines = [Line(n, f"R{n}") for n in range(1, 21)]
         files = [
             statement_file(lines[:n], None, kind=NOTICE) for n in (20, 15, 10, 5)
