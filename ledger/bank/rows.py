@@ -20,17 +20,26 @@ from ledger.engine import copy_rows, execute, fetch
 from tillkeeper.contracts.bank import BankTransaction, Side
 from tillkeeper.rules.codes import codes_in
 from tillkeeper.rules.names import normalised_name
-from tillkeeper.rules.sameness import DAYS_APART_MAX, Identity, Movement
+from tillkeeper.rules.sameness import DAYS_APART_MAX, Identity, Movement, first_day
 from tillkeeper.sealing import KeyRing
 
 _BIGINT_MAX: Final = 2**63 - 1
 
+_PERIOD_MAX: Final = timedelta(days=400)
+"""No statement that does not say when it begins tells of more."""
+
+# What closes in the period told, and longer ones that tell something near it.
 _STATEMENTS: Final = """
-SELECT id, kind, identifier, number, opening, opening_on, closing, closing_on
-  FROM bank_statements WHERE account = $1 AND closing_on = ANY($2::date[]) ORDER BY id"""
+SELECT id, kind, identifier, number, opening, opening_on, closing, closing_on, file
+  FROM bank_statements
+ WHERE account = $1 AND (closing_on BETWEEN $2 AND $3 OR id IN (
+       SELECT s.id FROM bank_statements s JOIN bank_entries e ON e.statement = s.id
+        WHERE e.account = $1 AND e.day BETWEEN $4 AND $5 AND s.closing_on > $3)
+       OR closing_on > $3 AND opening_on <= $3)
+ ORDER BY id"""
 
 _COLUMNS: Final = """
-SELECT id, side, amount, day, dated, reference_digest, parts, adds_up, statement
+SELECT id, side, amount, day, dated, reference_digest, parts, adds_up, statement, file
   FROM bank_entries"""
 
 _STATED: Final = f"{_COLUMNS} WHERE statement = ANY($1::bigint[])"
@@ -50,7 +59,7 @@ INSERT INTO bank_statements (account, file, place, kind, identifier, number, ope
                              closing, closing_on, entries, total)
 SELECT $1, $2, s.* FROM unnest($3::int[], $4::text[], $5::text[], $6::text[], $7::bigint[],
                                $8::date[], $9::bigint[], $10::date[], $11::int[], $12::bigint[]) s
-RETURNING id, place"""
+RETURNING id, place, opening, closing, closing_on"""
 
 _NEW_ENTRIES: Final = """
 INSERT INTO bank_entries (account, file, side, amount, day, dated, reference_digest, reversal,
@@ -94,11 +103,12 @@ async def read_shelf(
     connection: AsyncConnection, account: int, tellings: Sequence[Telling]
 ) -> Shelf:
     """All of the account that these tellings may tell again."""
-    days = {one.identity.closing_on for one in tellings if one.identity is not None}
-    statements = {
-        row.id: Statement(row.id, Identity(*row[1:]))
-        for row in await fetch(connection, _STATEMENTS, (account, sorted(days)))
-    }
+    statements = {}
+    files: dict[int, str] = {}
+    for period in sorted({p for one in tellings if (p := _period(one)) is not None}):
+        for row in await fetch(connection, _STATEMENTS, (account, *period)):
+            statements[row.id] = Statement(row.id, Identity(*row[1:8]))
+            files[row.id] = row.file
     rows = {row.id: row for row in await fetch(connection, _STATED, (list(statements),))}
     stated = [m for one in tellings if one.identity is not None for m in _movements(one)]
     early = [m for one in tellings if one.identity is None for m in _movements(one)]
@@ -110,10 +120,28 @@ async def read_shelf(
     entries = []
     for _, row in sorted(rows.items()):
         entry = _entry(row, statements)
+        entry.early = row.file != files.get(row.statement, row.file)
         entries.append(entry)
         if row.statement in statements:
             statements[row.statement].entries.append(entry)
     return Shelf(account, statements.values(), entries)
+
+
+def _period(telling: Telling) -> tuple[date, date, date, date] | None:
+    """First and last day of what a statement tells, and the same with the days apart allowed."""
+    if telling.identity is None:
+        return None
+    last = telling.identity.closing_on
+    told = _movements(telling)
+    begin = first_day(telling.identity)
+    first = min([last, *(one.day for one in told)])
+    if not all(one.dated for one in told):
+        first = min(first, begin)
+    if telling.identity.opening_on is None:
+        begin = last - _PERIOD_MAX
+    first = max(first, min(begin, last) - timedelta(days=DAYS_APART_MAX))
+    apart = timedelta(days=DAYS_APART_MAX)
+    return first, last, first - apart, last + apart
 
 
 def _movements(telling: Telling) -> list[Movement]:
@@ -199,9 +227,10 @@ class Writer:
             [len(one.entries) for one in new], [within_bigint(one.total) for one in new],
         )  # fmt: skip
         rows = await fetch(self.connection, _NEW_STATEMENTS, (shelf.account, self.digest, *columns))
-        ids = {row.place: row.id for row in rows}
+        ids = {tuple(row[1:]): row.id for row in rows}
         for one in new:
-            one.id = ids[one.place]
+            told = one.identity
+            one.id = ids[one.place, told.opening, told.closing, told.closing_on]
 
     async def _entries(self, shelf: Shelf) -> None:
         new = shelf.new_entries

@@ -14,15 +14,19 @@ from datetime import date
 from ledger.bank.told import Telling, ToldEntry
 from tillkeeper.contracts.bank import BankTransaction
 from tillkeeper.rules.continuity import difference
+from tillkeeper.rules.likeness import Known
+from tillkeeper.rules.overlap import Cut, cut
 from tillkeeper.rules.sameness import (
     Found,
     Identity,
     Movement,
     equal_balances,
+    first_day,
     first_stated,
     issued_again,
     notified,
     other_money,
+    other_period,
     same_statement,
     told_again,
 )
@@ -63,12 +67,13 @@ class Entry:
     place: str = ""
     statement: Statement | None = None
     details: tuple[BankTransaction, ...] = ()
+    early: bool = False
 
     @property
     def movement(self) -> Movement:
         """As the rules compare it."""
         stated = self.statement is not None
-        return Movement(self.signed, self.day, self.dated, self.reference, stated)
+        return Movement(self.signed, self.day, self.dated, self.reference, stated, early=self.early)
 
 
 class Shelf:
@@ -95,14 +100,45 @@ class Shelf:
             return
         known = self._known(telling.identity, telling.entries)
         if known is None:
-            known = Statement(None, telling.identity, telling.index)
-            self.statements.append(known)
-            self.new_statements.append(known)
-            found, among = self._stated(telling.entries)
-        else:
-            found, among = self._again(telling.entries, known)
+            self._cut(telling, telling.identity)
+            return
+        found, among = self._again(telling.entries, known)
         self.touched[known] = None
         self._take(telling.entries, found, among, statement=known)
+
+    def _cut(self, telling: Telling, identity: Identity) -> None:
+        """Of a statement that is no known one again, keep what other statements did not tell."""
+        told = telling.entries
+        first = min([first_day(identity), *(one.movement.day for one in told)])
+        near = [one for one in self.statements if one.identity.closing_on >= first]
+        known = [Known(one.identity, [entry.movement for entry in one.entries]) for one in near]
+        parts = cut(identity, _movements(told), known)
+        homes: dict[Statement, list[int]] = {}
+        for run in parts.runs:
+            made = Statement(None, run.identity, telling.index)
+            self.statements.append(made)
+            self.new_statements.append(made)
+            homes[made] = run.places
+        self._complete(told, parts, near)
+        for place, home in parts.homes.items():
+            homes.setdefault(near[home], []).append(place)
+        bare = all(one.movement.reference is None for one in told)
+        for statement, places in homes.items():
+            new = [told[place] for place in places]
+            self.touched[statement] = None
+            found, among = self._stated(new, bare=bare)
+            self._take(new, found, among, statement=statement)
+
+    def _complete(self, told: Sequence[ToldEntry], parts: Cut, near: Sequence[Statement]) -> None:
+        """Details of what is known, where it has none."""
+        repeated = [
+            (one, near[place[0]].entries[place[1]])
+            for one, place in zip(told, parts.found, strict=True)
+            if place is not None
+        ]
+        found: Found = list(range(len(repeated)))
+        among = [entry for _, entry in repeated]
+        self._take([one for one, _ in repeated], found, among, statement=None)
 
     def _known(self, identity: Identity, told: Sequence[ToldEntry]) -> Statement | None:
         movements = _movements(told)
@@ -112,9 +148,13 @@ class Shelf:
             if equal_balances(identity, one.identity)
         ]
         for one, known in alike:
-            if same_statement(identity, one.identity) and not (
-                identity.kind == one.identity.kind and other_money(movements, known)
-            ):
+            if not same_statement(identity, one.identity):
+                continue
+            if identity.kind == one.identity.kind:
+                other = other_money(movements, known)
+            else:
+                other = other_period(identity, movements, one.identity, known)
+            if not other:
                 return one
         return next((one for one, known in alike if issued_again(movements, known)), None)
 
@@ -122,9 +162,12 @@ class Shelf:
         among = self._alike(told)
         return notified(_movements(told), [entry.movement for entry in among]), among
 
-    def _stated(self, told: Sequence[ToldEntry]) -> tuple[Found, list[Entry]]:
+    def _stated(
+        self, told: Sequence[ToldEntry], *, bare: bool | None = None
+    ) -> tuple[Found, list[Entry]]:
         among = [entry for entry in self._alike(told) if entry.statement is None]
-        return first_stated(_movements(told), [entry.movement for entry in among]), among
+        movements = [entry.movement for entry in among]
+        return first_stated(_movements(told), movements, bare=bare), among
 
     def _again(self, told: Sequence[ToldEntry], known: Statement) -> tuple[Found, list[Entry]]:
         """What the statement told before, else what it left out and was notified meanwhile."""
@@ -158,6 +201,7 @@ class Shelf:
             entry = among[place]
             if statement is not None and entry.statement is None:
                 entry.statement = statement
+                entry.early = True
                 statement.entries.append(entry)
                 self.linked.append(entry)
             if entry.parts == 0 and one.details and entry.signed == one.movement.signed:

@@ -61,8 +61,7 @@ between_two AS (
 SELECT d.account, d.day
   FROM (SELECT account, day, 0 AS turn FROM told
          UNION ALL SELECT account, day, 0 FROM between_two
-         UNION ALL SELECT r.account, r.day, 1 FROM reconciliations r
-          WHERE r.state <> 'CLEAN' AND r.account IN (SELECT account FROM told)) d
+         UNION ALL SELECT account, next, 1 FROM spans WHERE next IS NOT NULL) d
  GROUP BY d.account, d.day ORDER BY min(d.turn), d.account, d.day"""
 
 DAYS_BETWEEN_MAX: Final = 31
@@ -99,7 +98,8 @@ async def payments_named_by(
 async def days_of(connection: AsyncConnection, digest: str) -> tuple[AccountDay, ...]:
     """The days to compare: that the file speaks of and those between statements, oldest first.
 
-    After them the days of the same accounts that were not clean: the file may explain them.
+    After them the day of the statement that follows: its opening balance is explained now. Other
+    days are not concerned; they are looked at once a day (C-14).
     """
     rows = await fetch(connection, _DAYS, (digest, DAYS_BETWEEN_MAX))
     return tuple(AccountDay(account=row[0], day=row[1]) for row in rows)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from ledger.bank.shelf import Shelf
 from ledger.bank.told import Telling, ToldEntry
+from tillkeeper.rules.continuity import Stated, gaps
 from tillkeeper.rules.sameness import (
     DAYS_APART_MAX,
     Identity,
@@ -181,9 +182,8 @@ class Truth:
 
 
 @st.composite
-def banks(draw: st.DrawFn) -> tuple[list[Truth], list[Telling]]:
-    """Movements, and files that tell them: every day's statement at least once, in any order."""
-    bare = draw(st.booleans())
+def movements(draw: st.DrawFn, *, bare: bool) -> list[Truth]:
+    """What moved on some days, few amounts so that they repeat."""
     # Where an MT940 gives no references, one that is used again cannot be told from the first use.
     kinds = st.sampled_from(("unique", "none") if bare else ("unique", "standing", "none"))
     truths = []
@@ -196,24 +196,55 @@ def banks(draw: st.DrawFn) -> tuple[list[Truth], list[Telling]]:
                 draw(st.sampled_from((100, 200, -100))), draw(st.integers(0, 6)), reference, shift
             )
         )
-    tellings = []
-    opening = 0
-    for on in sorted({truth.on for truth in truths}):
-        day = [truth for truth in truths if truth.on == on]
-        closing = opening + sum(truth.signed for truth in day)
-        camt = Identity("camt.053", f"I{on}", None, opening, later(on), closing, later(on))
-        swift = Identity("MT940", "STARTUMS", str(on), opening, later(on - 1), closing, later(on))
-        ways = draw(st.lists(st.sampled_from((camt, swift)), min_size=1, max_size=3))
-        for identity in ways:
-            without = bare and identity.kind == "MT940"
-            told = draw(st.permutations(day))
-            tellings.append(telling(identity, [told_entry(t, without=without) for t in told]))
-        opening = closing
+    return truths
+
+
+@st.composite
+def banks(draw: st.DrawFn) -> tuple[list[Truth], list[Telling]]:
+    """Movements, and files that tell them: every day in a statement at least, in any order.
+
+    Beside the days there are statements of several days, over the days and over each other.
+    """
+    bare = draw(st.booleans())
+    truths = draw(movements(bare=bare))
+    ends = st.tuples(st.integers(0, 6), st.integers(0, 6)).filter(lambda two: two[0] < two[1])
+    longer = draw(st.lists(ends, max_size=3))
+    covered = {day for first, last in longer for day in range(first, last + 1)}
+    periods = [*longer]
+    for on in range(7):
+        moved = any(truth.on == on for truth in truths)
+        least = 1 if moved and on not in covered else 0
+        times = draw(st.integers(least, 2))
+        periods += [(on, on)] * times
+    tellings = [draw(statement(truths, period, bare=bare)) for period in periods]
     known = [truth for truth in truths if truth.reference is not None]
     for group in draw(st.lists(st.lists(st.sampled_from(known)), max_size=4)) if known else ():
         once = list(dict.fromkeys(group))
         tellings.append(telling(None, [told_entry(truth, early=True) for truth in once]))
     return truths, draw(st.permutations(tellings))
+
+
+@st.composite
+def statement(
+    draw: st.DrawFn, truths: list[Truth], period: tuple[int, int], *, bare: bool
+) -> Telling:
+    """A statement of some days, in one of the formats; an MT940 opens the day before."""
+    first, last = period
+    opening = sum(truth.signed for truth in truths if truth.on < first)
+    inside = [truth for truth in truths if first <= truth.on <= last]
+    closing = opening + sum(truth.signed for truth in inside)
+    swift = draw(st.booleans())
+    if swift:
+        number = f"{first}/{last}"
+        identity = Identity(
+            "MT940", "STARTUMS", number, opening, later(first - 1), closing, later(last)
+        )
+    else:
+        identity = Identity(
+            "camt.053", f"I{first}-{last}", None, opening, later(first), closing, later(last)
+        )
+    told = draw(st.permutations(inside))
+    return telling(identity, [told_entry(one, without=bare and swift) for one in told])
 
 
 def told_entry(truth: Truth, *, without: bool = False, early: bool = False) -> ToldEntry:
@@ -232,7 +263,10 @@ class TestAnyOrder:
     def test_any_files_in_any_order_give_what_moved(
         self, told: tuple[list[Truth], list[Telling]]
     ) -> None:
-        """C-09, P-26: repeats, other formats, notifications off by days, references used again."""
+        """C-09, P-26: repeats, other formats, notifications off by days, references used again.
+
+        Weeks over days over weeks: what is kept never overlaps, adds up and joins.
+        """
         truths, tellings = told
         shelf = Shelf(1, [], [])
         for one in tellings:
@@ -241,3 +275,5 @@ class TestAnyOrder:
         assert found == Counter(truth.signed for truth in truths)
         assert all(one.whole for one in shelf.statements)
         assert all(entry.statement is not None for entry in shelf.new_entries)
+        kept = [(n, one.identity) for n, one in enumerate(shelf.statements)]
+        assert gaps([Stated(n, o.closing_on, o.opening, o.closing) for n, o in kept]) == ()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Final
 
 from tillkeeper.contracts.bank import FileKind
@@ -30,6 +30,7 @@ class Movement:
 
     ``dated`` is false where the bank named no day and ``day`` is its file's. ``reference`` is any
     digest of the bank's; None where it gave none. ``stated``: by a statement, not only notified.
+    ``early``: a notification told it before its statement did, so its day may be off.
     """
 
     signed: int
@@ -37,6 +38,7 @@ class Movement:
     dated: bool
     reference: str | None
     stated: bool = False
+    early: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,27 @@ def equal_balances(told: Identity, known: Identity) -> bool:
     )  # fmt: skip
 
 
+def first_day(identity: Identity) -> date:
+    """The first day that a statement may tell of: an MT940 opens with the day before."""
+    said = identity.opening_on or identity.closing_on
+    later = identity.kind == FileKind.MT940 and said < identity.closing_on
+    return said + timedelta(days=later)
+
+
+def other_period(
+    told: Identity, tells: Sequence[Movement], known: Identity, keeps: Sequence[Movement]
+) -> bool:
+    """Whether one of two statements that end alike tells of days before the other begins."""
+    return _before(tells, known, keeps) or _before(keeps, told, tells)
+
+
+def _before(these: Sequence[Movement], other: Identity, those: Sequence[Movement]) -> bool:
+    if other.opening_on is None:
+        return False
+    begin = min([first_day(other), *(one.day for one in those)])
+    return any(one.dated and not one.early and one.day < begin for one in these)
+
+
 def issued_again(told: Sequence[Movement], known: Sequence[Movement]) -> bool:
     """Whether equal balances under another number are one statement: every reference is known."""
     if len(told) != len(known) or any(one.reference is None for one in (*told, *known)):
@@ -117,14 +140,17 @@ def told_again(told: Sequence[Movement], known: Sequence[Movement], *, whole: bo
     return pairing.found
 
 
-def first_stated(told: Sequence[Movement], known: Sequence[Movement]) -> Found:
+def first_stated(
+    told: Sequence[Movement], known: Sequence[Movement], *, bare: bool | None = None
+) -> Found:
     """Entries of a new statement that notifications told before; ``known`` may hold others too.
 
-    A statement that gives no references at all is recognised by the day.
+    A statement that gives no references at all is recognised by the day: ``bare`` says so where
+    ``told`` is but a part of it.
     """
     pairing = _Pairing(told, known, known_if=lambda one: not one.stated)
     pairing.pair_by_reference()
-    if all(one.reference is None for one in told):
+    if all(one.reference is None for one in told) if bare is None else bare:
         pairing.pair(_by_day, told_if=lambda one: one.dated)
     return pairing.found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from datetime import date, timedelta
 from functools import cache
@@ -211,6 +212,78 @@ class TestRealDays:
         staged = await stage(engine, statements, *again)
         assert sum(one.new_entries for one in staged) == 0
         assert [row[:2] for row in await entries(engine)] == [row[:2] for row in before]
+
+
+def covering(first: int, last: int, *, dated: bool = True) -> list[BankFile]:
+    """Statements of several days over the real daily ones, one file for each account.
+
+    The daily ones name no days of entries.
+    """
+    files = daily()[first:last]
+    made = []
+    for number in numbers():
+        told = [(f, s) for f in files for s in f.statements if s.account == number]
+        opening, closing = told[0][1].opening, told[-1][1].closing
+        assert opening is not None
+        assert closing is not None
+        parts = [
+            part.model_copy(
+                update={
+                    "statement": 1,
+                    "entry": 1_000 * n + part.entry,
+                    "booking_date": s.closing.on if dated and s.closing else None,
+                }
+            )
+            for n, (f, s) in enumerate(told)
+            for part in f.transactions
+            if part.statement == s.index
+        ]
+        whole = told[0][1].model_copy(
+            update={"index": 1, "identifier": "LONG", "number": None,
+                    "balances": (opening, closing)}
+        )  # fmt: skip
+        digest = hashlib.sha256(f"{number} {first} {last}".encode()).hexdigest()
+        made.append(
+            files[0].model_copy(
+                update={"digest": digest, "statements": (whole,), "transactions": tuple(parts)}
+            )
+        )
+    return made
+
+
+@needs_real_files
+class TestRealCover:
+    @pytest.mark.parametrize("turn", range(4))
+    async def test_weeks_and_a_month_over_the_days_are_the_same_money(
+        self, engine: AsyncEngine, ring: KeyRing, turn: int
+    ) -> None:
+        """P-26, C-09: a month, and weeks that overlap; before, after and among the days."""
+        files = [*covering(0, 25), *covering(3, 9), *covering(7, 14)]
+        files = [*files, *daily()] if turn == 0 else [*daily(), *files]
+        if turn > 1:
+            CHOICE.shuffle(files)
+        await stage(engine, book(ring, *numbers()), *files)
+        told = sorted(
+            (t.entry_amount_minor if t.entry_side.value == "credit" else -t.entry_amount_minor)
+            for one in daily()
+            for t in one.transactions
+        )
+        assert [row[0] for row in await entries(engine)] == told
+        left = "SELECT kind, subject FROM work_items WHERE outcome IS DISTINCT FROM 'RESOLVED'"
+        assert await rows(engine, left) == []
+
+    @pytest.mark.parametrize("before", [True, False])
+    async def test_a_month_that_names_no_days_is_known_by_its_references(
+        self, engine: AsyncEngine, ring: KeyRing, *, before: bool
+    ) -> None:
+        """P-26: before or after its days."""
+        month = covering(0, 25, dated=False)
+        files = [*month, *daily()] if before else [*daily(), *month]
+        await stage(engine, book(ring, *numbers()), *files)
+        told = sum(len(one.transactions) for one in daily())
+        assert len(await entries(engine)) == told
+        left = "SELECT kind, subject FROM work_items WHERE outcome IS DISTINCT FROM 'RESOLVED'"
+        assert await rows(engine, left) == []
 
 
 def tellings() -> dict[tuple[str, str], list[Telling]]:
