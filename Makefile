@@ -50,9 +50,11 @@ test: $(READY) ## All tests, against real PostgreSQL and Temporal servers.
 	@echo "==> all tests, against real PostgreSQL and Temporal servers (minutes)"
 	@$(BIN)/pytest
 
-bench: $(READY) ## Ratios of the book against references of the same run.
+bench: $(READY) ## Ratios of the book and the bank reader against references of the same run.
 	@echo "==> the book against references of the same run (about a minute)"
 	@$(BIN)/python -m bench ledger
+	@echo "==> reading a bank statement of 10,000 transactions against lxml alone"
+	@$(BIN)/python -m bench bank
 
 bench-growth: $(READY) ## The posting rate on a book of 5,000,000 transfers.
 	@echo "==> the posting rate on an empty book and on 5,000,000 transfers (minutes)"

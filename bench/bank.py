@@ -6,6 +6,8 @@ which is the least that flat memory costs. Neither makes anything of what it rea
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +19,17 @@ from lxml import etree
 
 from gateways.bank.reading import read_bank_file
 
+ROOT: Final = Path(__file__).resolve().parents[1]
 TRANSACTIONS: Final = 10_000
+
+_PEAK: Final = """
+import sys
+from pathlib import Path
+from bench.memory import peak_mib
+from gateways.bank.reading import read_bank_file
+counted = sum(one.counts for one in read_bank_file(Path(sys.argv[1])).transactions)
+print(counted, round(peak_mib()))
+"""
 
 _TX: Final = (
     "<TxDtls><Refs><MsgId>M{i}</MsgId><AcctSvcrRef>SVC{i}</AcctSvcrRef><InstrId>I{i}</InstrId>"
@@ -65,12 +77,23 @@ def measure_bank(transactions: int, *, rounds: int = 5) -> dict[str, float]:
         runs = [(_cost(lambda: read_bank_file(single)), _cost(lambda: etree.parse(str(single))),
                  _cost(lambda: _stream(single)), _cost(lambda: read_bank_file(batched)),
                  _cost(lambda: etree.parse(str(batched)))) for _ in range(rounds)]  # fmt: skip
+        _, peak = peak_of(single)
     return {
         "bank_read_over_parse": round(median(run[0] / run[1] for run in runs), 2),
         "bank_batches_over_parse": round(median(run[3] / run[4] for run in runs), 2),
         "bank_read_over_stream": round(median(run[0] / run[2] for run in runs), 2),
         "bank_read_per_s": round(transactions / median(run[0] for run in runs), 1),
+        "bank_read_peak_mib": peak,
     }
+
+
+def peak_of(path: Path) -> tuple[int, int]:
+    """Transactions that count in the file, and the MiB of a fresh process that reads it."""
+    done = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-c", _PEAK, str(path)], cwd=ROOT, capture_output=True, check=True
+    )
+    counted, mib = map(int, done.stdout.split())
+    return counted, mib
 
 
 def _stream(path: Path) -> None:

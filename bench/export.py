@@ -6,7 +6,6 @@ Prints lines, seconds and peak memory as JSON. It never keeps more of the statem
 from __future__ import annotations
 
 import json
-import resource
 import sys
 from datetime import date
 from pathlib import Path
@@ -14,11 +13,10 @@ from time import perf_counter
 
 import uvloop
 
+from bench.memory import peak_mib
 from ledger.engine import make_engine
 from ledger.export import export_csv
 from ledger.statements import StatementWanted
-
-_STATUS = Path("/proc/self/status")
 
 
 async def _export(url: str, merchant: str, currency: str, path: Path) -> dict[str, float]:
@@ -28,16 +26,7 @@ async def _export(url: str, merchant: str, currency: str, path: Path) -> dict[st
     figures = await export_csv(engine, wanted, path, overwrite=True)
     seconds = perf_counter() - started
     await engine.dispose()
-    return {"lines": figures.lines, "seconds": seconds, "peak_mib": _peak_mib()}
-
-
-def _peak_mib() -> float:
-    # Linux hands a parent's peak down through getrusage; VmHWM is this program's own.
-    if _STATUS.exists():
-        lines = _STATUS.read_text().splitlines()
-        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)
+    return {"lines": figures.lines, "seconds": seconds, "peak_mib": peak_mib()}
 
 
 if __name__ == "__main__":

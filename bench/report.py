@@ -39,6 +39,7 @@ GOALS: Final[Mapping[str, Goal]] = {
     "grown_over_empty": Goal(0.8),
     "bank_read_over_parse": Goal(2, at_most=True),
     "bank_batches_over_parse": Goal(2, at_most=True),
+    "bank_read_peak_mib": Goal(150, at_most=True),
 }
 
 MEANINGS: Final[Mapping[str, str]] = {
@@ -46,6 +47,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "bank_batches_over_parse": "the same in batches of 100 / lxml building its tree",
     "bank_read_over_stream": "reading a statement / lxml walking its elements",
     "bank_read_per_s": "transactions of a bank statement read",
+    "bank_read_peak_mib": "memory of a process that reads a statement, at its highest",
     "hot_over_single": "b / a",
     "hot_over_bare": "b / e",
     "spread_over_single": "c / a",
