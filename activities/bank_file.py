@@ -15,7 +15,7 @@ from activities.heart import heartbeating
 from activities.house import House
 from gateways.bank.reading import read_bank_bytes
 from ledger.bank.booking import Booker, book_entries
-from ledger.bank.files import FileRow, file_body, file_row, refuse_file
+from ledger.bank.files import FileRow, file_body, file_row, file_told, refuse_file
 from ledger.bank.overview import file_view, locked_state
 from ledger.bank.staging import StatementBook, stage_file
 from ledger.bank.telling import CreditedRequest, credited_by, days_of, payments_named_by
@@ -84,9 +84,9 @@ class BankFileActivities(BankFileDoor):
         return AccountDays(days=days)
 
     @activity.defn
-    async def view_bank_file(self, command: BankFileCommand) -> BankFileView:
-        """The file as it stands."""
-        return await one_transaction(self._house.engine, lambda c: self._view(c, command))
+    async def end_bank_file(self, command: BankFileCommand) -> BankFileView:
+        """Note that all were told; the file as it stands."""
+        return await one_transaction(self._house.engine, lambda c: self._end(c, command))
 
     async def _read(self, row: FileRow, command: BankFileCommand) -> None:
         engine = self._house.engine
@@ -114,6 +114,10 @@ class BankFileActivities(BankFileDoor):
         await stage_file(connection, self._book, command.digest, found, at=command.at)
         if found.statuses:
             await apply_statuses(connection, found.statuses, command.digest, command.at)
+
+    async def _end(self, connection: AsyncConnection, command: BankFileCommand) -> BankFileView:
+        await file_told(connection, command.digest, at=command.at)
+        return await self._view(connection, command)
 
     async def _view(self, connection: AsyncConnection, command: BankFileCommand) -> BankFileView:
         view = await file_view(connection, command.digest)

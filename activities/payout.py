@@ -6,6 +6,7 @@ The file's name and bytes come from the payment alone, so that writing it twice 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Final
 
 from pydantic import ValidationError
@@ -14,6 +15,7 @@ from temporalio import activity
 
 from activities.failures import failing_typed, one_transaction
 from activities.house import House
+from gateways.bank.exchange import FolderExchange
 from gateways.bank.iso20022.pain001 import write_payments
 from ledger.engine import in_transaction
 from ledger.payment_rows import PaymentRow, opened_terms, payment_view, read_payment
@@ -57,7 +59,7 @@ class PayoutActivities(PayoutDoor):
             file = payment_file(self._house, row)
             body = write_payments(file, self._house.payment_format)
             try:
-                await asyncio.to_thread(exchange.put, f"{row.end_to_end_id}{FILE_SUFFIX}", body)
+                await asyncio.to_thread(_put, exchange, f"{row.end_to_end_id}{FILE_SUFFIX}", body)
             except OSError as error:
                 raise Unavailable(f"the outbox cannot be written: {error.errno}") from None
             return file.message_id
@@ -87,6 +89,18 @@ class PayoutActivities(PayoutDoor):
     async def _view(self, connection: AsyncConnection, command: PayoutCommand) -> PayoutView:
         row = await read_payment(connection, command.end_to_end_id)
         return payment_view(self._house.ring, row, command.at)
+
+
+def _put(exchange: FolderExchange, name: str, body: bytes) -> None:
+    """Give the file out once. Other bytes under its name are an earlier try's, which stay."""
+    try:
+        exchange.put(name, body)
+    except Rejected as refusal:
+        if Code.FILE_EXISTS not in refusal.codes:
+            raise
+        # Settings changed since: what was marked first counts, whether it has left or is to.
+        with suppress(FileNotFoundError):
+            exchange.put(name, (exchange.outbox / f".{name}.staged").read_bytes())
 
 
 def payment_file(house: House, row: PaymentRow) -> PaymentFile:

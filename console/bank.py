@@ -13,7 +13,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from console import bank_files, unmatched
+from console import bank_files, bank_payments, unmatched
 from console.output import EXIT_OK, EXIT_REFUSED, AsJson, answer, errors, json_wanted, people
 from console.reconciliation import reconcile, reconciliations
 from gateways.bank.amounts import decimals
@@ -27,6 +27,7 @@ app.add_typer(unmatched.app, name="unmatched")
 app.command("import")(bank_files.import_)
 app.command("files")(bank_files.files)
 app.command("statements")(bank_files.statements)
+app.command("payments")(bank_payments.payments)
 app.command("reconcile")(reconcile)
 app.command("reconciliations")(reconciliations)
 

@@ -181,7 +181,7 @@ async def _import(house: House, file: Path, encoding: str | None, wait_s: int) -
     view = await in_transaction(house.engine, lambda c: file_view(c, digest))
     if view is None:
         raise Broken("a file that was kept cannot be read")
-    if not view.state.ended:
+    if not view.worked_off:
         view = await _worked_off(house, digest, wait_s)
     known = before is not None and _figures(before) == _figures(view)
     row = await in_transaction(house.engine, lambda c: file_row(c, digest))
@@ -200,7 +200,7 @@ async def _worked_off(house: House, digest: str, wait_s: int) -> BankFileView:
     while True:
         try:
             view = await till.import_bank_file(digest)
-            if view.state.ended:
+            if view.worked_off:
                 return view
         except Unavailable:
             if time.monotonic() >= until:
@@ -279,7 +279,15 @@ def _masked(name: str) -> str:
 
 
 def _file_body(line: FileLine, name: str) -> dict[str, Any]:
-    hidden = {"not_understood", "needs_person", "credited", "unmatched", "waiting", "payments"}
+    hidden = {
+        "told",
+        "not_understood",
+        "needs_person",
+        "credited",
+        "unmatched",
+        "waiting",
+        "payments",
+    }
     return {"file": name, "source": line.source, **line.view.model_dump(exclude=hidden)}
 
 

@@ -19,6 +19,7 @@ from console.asking import ACTOR, Actor, ReasonOption, fields_from, read_model, 
 from console.connection import House
 from console.output import AsJson, answer, json_wanted, people, presentable, show
 from ledger.engine import in_transaction
+from ledger.workitems import Item as ItemRow
 from ledger.workitems import ItemRows, item_view
 from tillkeeper.contracts.money import format_amount
 from tillkeeper.contracts.workitem import (
@@ -26,6 +27,7 @@ from tillkeeper.contracts.workitem import (
     ClaimItem,
     ItemAction,
     ItemKind,
+    ItemState,
     ItemView,
     Propose,
     RejectProposal,
@@ -39,7 +41,7 @@ app = typer.Typer(help="Work for people: claim, propose, decide.", no_args_is_he
 LIST_MAX: Final = 1_000
 RESUME: Final = "resume"
 
-Item = Annotated[int, typer.Argument(min=1, help="The item's number, from `inbox list`.")]
+Item = Annotated[int, typer.Argument(help="The item's number, from `inbox list`.")]
 Number = Annotated[int, typer.Option("--proposal", help="Which proposal: its number, as shown.")]
 
 
@@ -78,8 +80,23 @@ def list_(
 
 @app.command("show")
 def show_(item: Item, as_json: AsJson = False) -> None:
-    """Show an item: context, allowed actions, what is proposed, how it ended."""
-    _show(with_house(lambda house: _read(house, item)))
+    """Show an item: context, allowed actions, what is proposed, how it ended.
+
+    Whom a return is proposed to pay is named in clear: that is what a second person decides on.
+    """
+
+    async def work(house: House) -> ItemRow:
+        rows = ItemRows(house.ring)
+        return await in_transaction(house.engine, lambda c: rows.read(c, item))
+
+    found = with_house(work)
+    body = _body(item_view(found))
+    payee = None if found.proposal is None else found.proposal.payee
+    if payee is not None and found.state is ItemState.PROPOSED:
+        named = {"payee": payee.name, "payee_account": payee.account}
+        bank = payee.model_dump(include={"bank_name", "bic", "clearing_code"}, exclude_none=True)
+        body["proposal"] |= named | {"payee_bank": " ".join(bank.values())}
+    show(body, f"Item {item}: {found.kind}")
 
 
 @app.command("claim")
@@ -110,7 +127,9 @@ def release(
 def propose(
     item: Item,
     action: Annotated[ItemAction, typer.Argument(case_sensitive=False)],
-    target: Annotated[str | None, typer.Argument(help="Of a match: MERCHANT/REQUEST.")] = None,
+    target: Annotated[
+        str | None, typer.Argument(help="MERCHANT/REQUEST, or a payment's id.")
+    ] = None,
     reason: Annotated[str, typer.Option("--reason", help="Why; kept in the audit.")] = "",
     return_to: Annotated[
         Path | None,
@@ -144,7 +163,7 @@ def approve(item: Item, proposal: Number, actor: Actor = ACTOR, as_json: AsJson 
         shown = (await _read(house, item)).proposal
         fields: dict[str, Any] = {"proposal": proposal, "actor": actor, "action": ItemAction.MATCH}
         if shown is not None:
-            named = {"action", "target", "amount_minor"}
+            named = {"action", "target", "amount_minor", "payee_digest"}
             fields |= shown.model_dump(mode="json", include=named)
         return await (await house.tillkeeper()).approve(item, read_model(Approve, fields))
 
@@ -193,9 +212,12 @@ def _do(work: Callable[[House], Awaitable[ItemView]]) -> None:
 
 
 def _show(view: ItemView) -> None:
+    show(_body(view), f"Item {view.item}: {view.kind}")
+
+
+def _body(view: ItemView) -> dict[str, Any]:
     age = int(view.age(datetime.now(UTC)).total_seconds())
-    body = presentable(view, view.currency or "CNY") | {"age_s": age}
-    show(body, f"Item {view.item}: {view.kind}")
+    return presentable(view, view.currency or "CNY") | {"age_s": age}
 
 
 def _item_line(item: ItemView) -> dict[str, Any]:

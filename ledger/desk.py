@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ledger.audit import Act
 from ledger.remedies import Approval, Remedies
-from ledger.workitems import Item, ItemRows, Proposal, item_view
+from ledger.workitems import Item, ItemRows, item_view
 from tillkeeper.contracts.workitem import (
     Approve,
     ClaimItem,
@@ -75,7 +75,7 @@ class Desk:
         item, body = await self._rows.locked(connection, command.item), command.body
         if not judge_proposal(item_view(item), body):
             return item_view(item)
-        payee = await self._remedies.check(connection, item, body)
+        proposal = await self._remedies.check(connection, item, body)
         changes: dict[str, Any] = {
             "state": ItemState.PROPOSED,
             "owner": body.actor,
@@ -83,7 +83,7 @@ class Desk:
             "proposals": item.proposals + 1,
             "action": body.action,
             "target": body.target,
-            "proposal": Proposal(body=body, payee=payee),
+            "proposal": proposal,
             "proposed_by": body.actor,
             "proposed_at": command.at,
         }

@@ -53,7 +53,12 @@ SELECT t.* FROM (SELECT DISTINCT currency, amount FROM told) n
      ORDER BY id DESC LIMIT $5) t
 UNION ALL
 SELECT id, merchant, currency, false FROM topup_requests
- WHERE code = ANY($4::text[]) AND state = 'WAITING_REMITTANCE'"""
+ WHERE code = ANY($4::text[]) AND state = 'WAITING_REMITTANCE'
+UNION ALL
+SELECT t.id, t.merchant, t.currency, false
+  FROM (SELECT DISTINCT payer, currency FROM told WHERE payer IS NOT NULL) n
+  JOIN topup_requests t ON t.payer_digest = n.payer AND t.currency = n.currency
+ WHERE cardinality($4::text[]) > 0 AND t.code = ANY($4) AND t.state <> 'WAITING_REMITTANCE'"""
 
 _READ: Final = """
 SELECT id, merchant, request, currency, amount, state, requested_at, expires_at, code, payer_digest

@@ -31,6 +31,11 @@ _READ_SUBJECT: Final = f"{_COLUMNS} WHERE subject = $1"
 
 _LOCK: Final = f"{_COLUMNS} WHERE id = ANY($1::bigint[]) ORDER BY id FOR NO KEY UPDATE"
 
+_OPEN: Final = f"""{_COLUMNS}
+ WHERE state IN ('RECORDED', 'SENT', 'ACCEPTED') ORDER BY recorded_at, id LIMIT $1"""
+
+_LATEST: Final = f"{_COLUMNS} ORDER BY id DESC LIMIT $1"
+
 _NAMED: Final = """
 SELECT id, end_to_end_id, message_id, currency FROM payments WHERE end_to_end_id = ANY($1::text[])
  UNION
@@ -57,9 +62,9 @@ class PaymentRow:
     decided_at: datetime | None
 
     @property
-    def left_at(self) -> datetime | None:
-        """Since when the bank has it; a bank that answered before we marked it has it too."""
-        return None if self.state is PaymentState.RECORDED else self.sent_at or self.recorded_at
+    def waits_since(self) -> datetime:
+        """Since when the bank has it; one that never left waits since it was recorded."""
+        return self.sent_at or self.recorded_at
 
 
 def end_to_end_id(ring: KeyRing, subject: str) -> str:
@@ -95,6 +100,16 @@ async def payment_of(connection: AsyncConnection, subject: str) -> PaymentRow | 
     return _row(rows[0]) if rows else None
 
 
+async def open_payments(connection: AsyncConnection, limit: int) -> list[PaymentRow]:
+    """Payments whose end is still to come, the oldest first: each must have its run."""
+    return [_row(row) for row in await fetch(connection, _OPEN, (limit,))]
+
+
+async def latest_payments(connection: AsyncConnection, limit: int) -> list[PaymentRow]:
+    """Payments in any state, the newest first."""
+    return [_row(row) for row in await fetch(connection, _LATEST, (limit,))]
+
+
 async def locked_payments(connection: AsyncConnection, ids: list[int]) -> list[PaymentRow]:
     """Payments under their locks, in one order for all; accounts are locked before them."""
     return [_row(row) for row in await fetch(connection, _LOCK, (ids,))]
@@ -121,7 +136,7 @@ def payment_view(ring: KeyRing, row: PaymentRow, at: datetime) -> PayoutView:
         recorded_at=row.recorded_at,
         sent_at=row.sent_at,
         decided_at=row.decided_at,
-        overdue=is_overdue(row.state, row.left_at, at),
+        overdue=is_overdue(row.state, row.waits_since, at),
         steps=_steps(row),
     )
 

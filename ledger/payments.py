@@ -42,6 +42,9 @@ from tillkeeper.sealing import KeyRing
 BUCKETS: Final = (Bucket.BANK, Bucket.RETURNING_RECEIPTS, Bucket.UNMATCHED_RECEIPTS)
 """What a sheet must have open, in the payment's currency, before a payment is decided on it."""
 
+SETTLING: Final = (Bucket.RETURNING_RECEIPTS, Bucket.UNMATCHED_PAYMENTS, Bucket.BANK_CHARGES)
+"""The same where people settle a payment with a debit that stands in suspense."""
+
 OTHER_REASON: Final = "OTHER"
 """Stands for a bank's reason that is no code: such a text might name a person."""
 
@@ -158,6 +161,35 @@ async def payment_debited(
     return True
 
 
+async def payment_settled(
+    connection: AsyncConnection, sheet: Sheet, payment_id: int, settled: Moved
+) -> int:
+    """People say that a debit in suspense is this payment: PAID; answers the excess, a charge.
+
+    In minor units. Raises Rejected(AMOUNT_MISMATCH | REQUEST_DECIDED). The sheet has
+    SETTLING open and is not written yet.
+    """
+    row = await _locked(connection, payment_id)
+    may_settle(row, settled.amount, row.currency)
+    subject = f"entry/{settled.entry}"
+    sheet.post(
+        TransferKind.RETURN_SETTLED, None, currency=row.currency, amount=row.amount,
+        effect=Effect(f"{subject_of(row.end_to_end_id)}/settled", subject, settled.at),
+    )  # fmt: skip
+    await _decide(connection, row, PaymentState.PAID, None, settled.at)
+    await _receipt_becomes(connection, row, ReceiptState.RETURNED, settled.at)
+    return settled.amount - row.amount
+
+
+def may_settle(row: PaymentRow, amount: int, currency: str) -> None:
+    """Whether a debit may be this payment. Raises Rejected(AMOUNT_MISMATCH | REQUEST_DECIDED)."""
+    if not row.state.open:
+        raise Rejected(Code.REQUEST_DECIDED, detail=f"the payment is {row.state} already")
+    if row.currency != currency or row.amount > amount:
+        detail = "the debit is less than the payment, or of another currency"
+        raise Rejected(Code.AMOUNT_MISMATCH, detail=detail)
+
+
 async def payment_returned(
     connection: AsyncConnection, sheet: Sheet, payment_id: int, moved: Moved
 ) -> bool:
@@ -190,7 +222,9 @@ async def apply_statuses(
     back and opens work.
     """
     names = {
-        name for one in statuses for name in (one.end_to_end_id, one.payment_id, one.message_id)
+        name
+        for one in statuses
+        for name in (one.end_to_end_id, one.instruction_id, one.payment_id, one.message_id)
     }
     named = await named_payments(connection, sorted(name for name in names if name))
     said = {one.id: said_about(one.end_to_end_id, one.message_id, statuses) for one in named}
@@ -211,7 +245,7 @@ async def apply_statuses(
 async def note_overdue(connection: AsyncConnection, payment: int, at: datetime) -> None:
     """Open work where the bank has been silent for too long (C-12); it stays one item."""
     row = await _locked(connection, payment)
-    if is_overdue(row.state, row.left_at, at):
+    if is_overdue(row.state, row.waits_since, at):
         await open_items(connection, [_item(ItemKind.PAYMENT_OVERDUE, row, row.state.value)], at=at)
 
 

@@ -1,4 +1,4 @@
-"""What an approved decision of the desk does to the book: match, return, charge (P-29, C-13).
+"""What an approved decision of the desk does: match, return, charge, settle (P-29, C-13).
 
 Promises that a receipt leaves ``unmatched_receipts`` once and to one place, and that a request is
 paid by one receipt at most. It moves nothing on its own: the desk asks under the item's lock.
@@ -6,6 +6,7 @@ paid by one receipt at most. It moves nothing on its own: the desk asks under th
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,16 +17,25 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ledger.audit import Act
 from ledger.crediting import Credit, credit_request, will_activate
 from ledger.engine import execute, fetch
-from ledger.payers import TOLD, payer_of
-from ledger.payments import NewPayment, record_payment
+from ledger.payers import TOLD, Payer, payer_of
+from ledger.payment_rows import read_payment
+from ledger.payments import (
+    SETTLING,
+    Moved,
+    NewPayment,
+    may_settle,
+    payment_settled,
+    record_payment,
+)
 from ledger.receiving import Receiver
 from ledger.sheet import Effect, Sheet
 from ledger.topups import TopUpRow, read_topup
-from ledger.workitems import Item
+from ledger.workitems import Item, Proposal
 from tillkeeper.contracts.account import AccountState
 from tillkeeper.contracts.book import Bucket, TransferKind
 from tillkeeper.contracts.errors import Broken, Code, Rejected, rejected_from
-from tillkeeper.contracts.payment import PaymentParty, PaymentTerms
+from tillkeeper.contracts.fingerprint import canonical
+from tillkeeper.contracts.payment import PaymentParty, PaymentState, PaymentTerms
 from tillkeeper.contracts.receipt import ReceiptState
 from tillkeeper.contracts.topup import TopUpState
 from tillkeeper.contracts.workitem import ItemAction, Propose, ReturnTo
@@ -34,6 +44,9 @@ from tillkeeper.rules.desk import target_of
 CanPay = Callable[[str], bool]
 """Whether payments in a currency can leave: an exchange with the bank and an account of ours."""
 
+PAYEE: Final = "item/payee"
+"""What the digest of a return's payee is for: it is keyed, for accounts can be guessed."""
+
 RETURNS_MAX: Final = 50
 """How often one receipt may be sent back to its sender and come back refused."""
 
@@ -41,6 +54,7 @@ _PLATFORM: Final = {
     ItemAction.MATCH: (Bucket.UNMATCHED_RECEIPTS,),
     ItemAction.RETURN: (Bucket.UNMATCHED_RECEIPTS, Bucket.RETURNING_RECEIPTS),
     ItemAction.CHARGE: (Bucket.UNMATCHED_PAYMENTS, Bucket.BANK_CHARGES),
+    ItemAction.PAYMENT: SETTLING,
 }
 
 _RECEIPT: Final = f"SELECT {TOLD} WHERE r.digest = $1"
@@ -84,19 +98,26 @@ class Remedies:
         self._accounts = receiver.accounts
         self._can_pay = can_pay
 
-    async def check(
-        self, connection: AsyncConnection, item: Item, body: Propose
-    ) -> PaymentParty | None:
-        """Whom a return would pay; raises Rejected where the proposal could not be approved."""
+    async def check(self, connection: AsyncConnection, item: Item, body: Propose) -> Proposal:
+        """The proposal, with whom a return pays. Raises Rejected where it could not be approved."""
         if body.action is ItemAction.MATCH:
             receipt = await self._receipt(connection, item)
             await self._request(connection, receipt, body.target)
+        if body.action is ItemAction.PAYMENT:
+            row = await read_payment(connection, body.target or "")
+            may_settle(row, item.amount or 0, item.currency or "")
         if body.action is not ItemAction.RETURN:
-            return None
+            return Proposal(body=body)
         receipt = await self._receipt(connection, item)
-        payee = self._payee(receipt, body.return_to or ReturnTo())
+        told = payer_of(self._ring, receipt)
+        payee = _payee(told, body.return_to or ReturnTo())
         self._terms(receipt, payee)
-        return payee
+        return Proposal(
+            body=body,
+            payee=payee,
+            payee_digest=self._ring.digest(canonical(payee), purpose=PAYEE).hex(),
+            payee_differs=_differs(told, payee),
+        )
 
     async def open_sheet(self, connection: AsyncConnection, item: Item) -> Sheet:
         """The locks that the proposal's effect needs, before the item's own."""
@@ -117,6 +138,8 @@ class Remedies:
                 return await self._return(sheet, approval)
             case ItemAction.CHARGE:
                 self._charge(sheet, approval)
+            case ItemAction.PAYMENT:
+                return await self._settle(sheet, approval)
             case ItemAction.ACKNOWLEDGE:
                 pass
         return None
@@ -152,12 +175,28 @@ class Remedies:
         await self._record(connection, approval, receipt, ReceiptState.RETURNING)
         return payment
 
-    def _charge(self, sheet: Sheet, approval: Approval) -> None:
+    async def _settle(self, sheet: Sheet, approval: Approval) -> str:
+        """The debit is a payment of ours; what the bank took beyond it is its charge."""
+        item, connection = approval.item, sheet.connection
+        row = await read_payment(connection, item.target or "")
+        entry = int(item.subject.removeprefix("entry/"))
+        settled = Moved(entry, item.amount or 0, approval.act.at)
+        fee = await payment_settled(connection, sheet, row.id, settled)
+        if fee:
+            self._charge(sheet, approval, fee)
+        await self._accounts.audit.record(
+            connection, approval.act, f"payment/{row.end_to_end_id}",
+            before={"state": row.state.value},
+            after={"state": PaymentState.PAID.value, "entry": entry, **approval.told},
+        )  # fmt: skip
+        return row.end_to_end_id
+
+    def _charge(self, sheet: Sheet, approval: Approval, amount: int | None = None) -> None:
         item = approval.item
         if item.amount is None or item.currency is None:
             raise Broken("an unknown debit without its amount")
         sheet.post(
-            TransferKind.BANK_CHARGE, None, currency=item.currency, amount=item.amount,
+            TransferKind.BANK_CHARGE, None, currency=item.currency, amount=amount or item.amount,
             effect=Effect(f"{item.subject}/charge", item.subject, approval.act.at),
         )  # fmt: skip
 
@@ -198,25 +237,6 @@ class Remedies:
             raise Rejected(Code.ACCOUNT_CLOSED, detail="the account is closed")
         return request
 
-    def _payee(self, receipt: Any, given: ReturnTo) -> PaymentParty:
-        """Whom a return pays: the payer as the bank told, unless the proposal knows better."""
-        told = payer_of(self._ring, receipt)
-        name, account = given.name or told.name, given.account or told.account
-        if not name or not account:
-            detail = "the bank names no payer or no account: say whom and where to pay"
-            raise Rejected(Code.PAYER_UNKNOWN, detail=detail)
-        fields = {
-            "name": name,
-            "account": account,
-            "bank_name": given.bank_name or told.bank_name,
-            "bic": given.bic or told.bic,
-            "clearing_code": given.clearing_code or told.clearing_code,
-        }
-        try:
-            return PaymentParty.model_validate(fields)
-        except ValidationError as error:
-            raise rejected_from(error) from None
-
     def _terms(self, receipt: Any, payee: PaymentParty) -> PaymentTerms:
         """What the payment says. Raises Rejected(BANK_EXCHANGE_MISSING | PAYMENT_DATA_MISSING)."""
         if not self._can_pay(receipt.currency):
@@ -231,6 +251,36 @@ class Remedies:
             )
         except ValidationError as error:
             raise rejected_from(error) from None
+
+
+def _payee(told: Payer, given: ReturnTo) -> PaymentParty:
+    """Whom a return pays: the payer as the bank told, unless the proposal knows better."""
+    name, account = given.name or told.name, given.account or told.account
+    if not name or not account:
+        detail = "the bank names no payer or no account: say whom and where to pay"
+        raise Rejected(Code.PAYER_UNKNOWN, detail=detail)
+    fields = {
+        "name": name,
+        "account": account,
+        "bank_name": given.bank_name or told.bank_name,
+        "bic": given.bic or told.bic,
+        "clearing_code": given.clearing_code or told.clearing_code,
+    }
+    try:
+        return PaymentParty.model_validate(fields)
+    except ValidationError as error:
+        raise rejected_from(error) from None
+
+
+def _differs(told: Payer, payee: PaymentParty) -> tuple[str, ...]:
+    """The fields in which a payee is not the payer as the bank told."""
+    paid = payee.model_dump()
+    same = {name: _compact(getattr(told, name)) == _compact(value) for name, value in paid.items()}
+    return tuple(name for name, equal in same.items() if not equal)
+
+
+def _compact(value: str | None) -> str:
+    return "".join(unicodedata.normalize("NFKC", value or "").split())
 
 
 def _action(item: Item) -> ItemAction:

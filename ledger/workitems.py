@@ -21,6 +21,7 @@ from tillkeeper.contracts.errors import Broken, Code, Rejected
 from tillkeeper.contracts.fingerprint import fingerprint
 from tillkeeper.contracts.payment import PaymentParty
 from tillkeeper.contracts.workitem import (
+    ITEM_ID_MAX,
     ItemAction,
     ItemKind,
     ItemState,
@@ -134,6 +135,8 @@ class Proposal(Model):
 
     body: Propose
     payee: PaymentParty | None = None
+    payee_digest: str | None = None
+    payee_differs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,14 +180,15 @@ class ItemRows:
 
     async def read(self, connection: AsyncConnection, item: int) -> Item:
         """The item as it stands. Raises Rejected(ITEM_UNKNOWN)."""
-        rows = await fetch(connection, _READ, (item,))
+        rows = await fetch(connection, _READ, (item,)) if 1 <= item <= ITEM_ID_MAX else []
         if not rows:
             raise Rejected(Code.ITEM_UNKNOWN, detail="there is no such item")
         return self._opened(rows[0])
 
     async def locked(self, connection: AsyncConnection, item: int) -> Item:
         """The item under its lock, which is held until the transaction ends."""
-        await fetch(connection, _LOCK, (item,))
+        if 1 <= item <= ITEM_ID_MAX:
+            await fetch(connection, _LOCK, (item,))
         # A statement of its own: waiting for a lock does not refresh a statement's snapshot.
         return await self.read(connection, item)
 
@@ -218,6 +222,8 @@ class ItemRows:
         if not await fetch(connection, _UPDATE, row):
             raise Broken("an item ended while it was locked")
         told = {} if after.outcome is None else {"proposed_by": after.proposed_by}
+        if proposal is not None and proposal.payee_digest is not None:
+            told |= {"payee": proposal.payee_digest}
         await self.audit.record(
             connection, act, after.name, before=_audited(before), after=_audited(after) | told
         )
@@ -244,7 +250,7 @@ def item_view(item: Item) -> ItemView:
     """What people may see: whom a return pays is masked (C-11)."""
     closed = item.outcome is not None
     matched = item.outcome is Outcome.MATCHED
-    paid = item.outcome is Outcome.RETURNED
+    paid = item.outcome in (Outcome.RETURNED, Outcome.PAID)
     return ItemView(
         item=item.id,
         kind=item.kind,
@@ -281,6 +287,8 @@ def _proposal_view(item: Item) -> ProposalView | None:
         reason=made.body.reason,
         payee=masked_name(payee.name) if payee else "",
         payee_account=masked_number(payee.account) if payee else "",
+        payee_digest=made.payee_digest,
+        payee_differs=made.payee_differs,
         proposed_by=made.body.actor,
         proposed_at=item.proposed_at,
         fingerprint=fingerprint(made.body),

@@ -5,9 +5,11 @@ engine and client.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import Final
 
 from prometheus_client import CollectorRegistry
 from sqlalchemy import text
@@ -34,6 +36,11 @@ from worker.search_attributes import require_search_attributes
 from worker.settings import PREFIX, Settings
 from worker.telemetry import BookMetrics, sdk_runtime
 from worker.web import serving
+
+WATCHED_EVERY_S: Final = 60.0
+"""How often it is made sure that the exchange's lifecycle runs."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -122,6 +129,7 @@ async def service(
         ended = await stack.enter_async_context(_working(build_worker(client, house)))
         if house.exchange is not None:
             await _watch_exchange(client)
+            await stack.enter_async_context(watched_again(client))
         codec = await stack.enter_async_context(
             serving(
                 codec_app(ring, allowed_origins=targets.codec_origins, token=settings.codec_token),
@@ -159,6 +167,26 @@ async def _watch_exchange(client: Client) -> None:
         await Tillkeeper(client).watch_exchange()
     except Unavailable as error:
         raise CannotStart(f"The bank exchange is not watched: {error}.") from error
+
+
+@asynccontextmanager
+async def watched_again(client: Client) -> AsyncIterator[None]:
+    """Have the exchange watched again, should somebody end its run."""
+
+    async def watch() -> None:
+        while True:
+            await asyncio.sleep(WATCHED_EVERY_S)
+            try:
+                await Tillkeeper(client).watch_exchange()
+            except Exception as error:
+                _log.warning("the bank exchange may not be watched: %s", type(error).__name__)
+
+    task = asyncio.create_task(watch())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 def _exchange(settings: Settings) -> FolderExchange | None:

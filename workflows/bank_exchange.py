@@ -29,6 +29,7 @@ from tillkeeper.contracts.errors import Rejected
 from workflows.calls import Pace
 from workflows.intake import NOTHING, start_input
 from workflows.lifecycle import Lifecycle
+from workflows.uncancelled import uncancelled
 
 EVENTS_PER_RUN_MAX: Final = 400
 WATCH_S: Final = 300
@@ -82,7 +83,8 @@ class BankExchangeWorkflow(Lifecycle):
             pace=WATCHING,
         )
         for digest in found.digests:
-            self._taken += await _start(digest, fresh=found.fresh)
+            start = _start(digest, fresh=found.fresh)
+            self._taken += await uncancelled(start, self.note_cancel)
 
     @property
     def _long(self) -> bool:

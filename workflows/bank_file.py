@@ -2,7 +2,7 @@
 
 Its bytes are kept before it starts, and the database knows how far it came: a kill anywhere loses
 and doubles nothing, and a file that is known changes nothing (C-02, P-26). A file that cannot be
-read ends REFUSED; one that breaks us waits, visibly, for a person.
+read ends REFUSED; one that breaks us, or that the book does not take, waits, visibly, for a person.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from workflows.calls import Pace
 from workflows.intake import NOTHING, start_input
 from workflows.lifecycle import Lifecycle, Listener, hears_nudge
 from workflows.reconciliation import look_at_day
+from workflows.uncancelled import uncancelled
 
 EVENTS_PER_RUN_MAX: Final = 400
 """Beyond it the lifecycle goes on in a new run."""
@@ -104,13 +105,19 @@ class BankFileWorkflow(Lifecycle):
         await self._reconcile(request)
         # Whoever came before this look is seen by it.
         self._brought_again = False
-        self._seen(await self.through(door.view_bank_file, self._command))
+        self._seen(await self.through(door.end_bank_file, self._command))
 
     async def _book(self, request: BankFileRequest) -> None:
         """Entries, one transaction for some hundreds, until nothing is left."""
         more = True
         while more:
-            batch = await self.through(BankFileDoor.book_bank_file, self._command, pace=BOOKING)
+            try:
+                batch = await self.through(BankFileDoor.book_bank_file, self._command, pace=BOOKING)
+            except Rejected as refusal:
+                # What the bank has booked is refused by nobody: it waits until the book takes it.
+                codes = ", ".join(code.value for code in refusal.codes)
+                await self._wait_for_person(f"book_bank_file: {codes}")
+                continue
             more = batch.more
             if more and self._long:
                 await self._go_on(request)
@@ -123,7 +130,7 @@ class BankFileWorkflow(Lifecycle):
                 continue
             if self._long:
                 await self._go_on(request.model_copy(update={"told": True, "days": number}))
-            await look_at_day(one.account, one.day)
+            await uncancelled(look_at_day(one.account, one.day), self.note_cancel)
 
     @property
     def _long(self) -> bool:

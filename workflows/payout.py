@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from temporalio import workflow
@@ -42,6 +42,9 @@ from workflows.lifecycle import (
 EVENTS_PER_RUN_MAX: Final = 400
 """A payment that waits for months is looked at every day, in runs that replay fast."""
 
+OUTBOX_PATIENCE: Final = timedelta(minutes=15)
+"""How long a file may not get into the outbox before a person is told."""
+
 Look = Callable[[Any, PayoutCommand], Awaitable[PayoutView]]
 
 
@@ -57,6 +60,7 @@ class PayoutWorkflow(Lifecycle):
     def __init__(self, raw: RawValue = NOTHING) -> None:
         self._view: PayoutView | None = None
         self._nudged = False
+        self._writing: asyncio.Task[str] | None = None
         self._start, self._refused = start_input(raw, PayoutStart, _id_of)
         super().__init__(() if self._start is None else self._start.not_understood)
 
@@ -69,7 +73,7 @@ class PayoutWorkflow(Lifecycle):
             await self._look(PayoutDoor.read_payment)
         except Rejected as refusal:
             await self.end_refused(refusal)
-        while self._state is PaymentState.RECORDED:
+        while self._state is PaymentState.RECORDED and not self._long:
             await self._send()
         while self._state.open and not self._long:
             await self._wait()
@@ -104,17 +108,50 @@ class PayoutWorkflow(Lifecycle):
 
     async def _send(self) -> None:
         """Write the file, then mark it sent; what keeps it from leaving is a person's to mend."""
+        if self._writing is None:
+            door = PayoutDoor.write_payment_file
+            self._writing = asyncio.create_task(self.through(door, self._command))
+        if not await self._until(self._writing.done, OUTBOX_PATIENCE):
+            await self._hold(self._writing.done, Code.UNAVAILABLE)
+            return
+        writing, self._writing = self._writing, None
         try:
-            message = await self.through(PayoutDoor.write_payment_file, self._command)
+            message = writing.result()
         except Rejected as refusal:
-            await self._wait_for_person(f"write_payment_file: {refusal.codes[0]}")
-            await self._look(PayoutDoor.read_payment)
+            seen = self._resumed
+            await self._hold(lambda: self._resumed != seen, refusal.codes[0])
             return
         view = await self.through(
             PayoutDoor.mark_payment_sent,
             lambda: SentCommand(**dict(self._command()), message_id=message),
         )
         self._seen(view)
+
+    async def _hold(self, mended: Callable[[], bool], code: Code) -> None:
+        """Until that is mended, or a nudge, or the next look: a debit may prove that it left."""
+        stuck = f"{PayoutDoor.write_payment_file.__name__}: {code}"
+        if not self.needs_person:
+            self.needs_person = stuck
+            workflow.upsert_search_attributes([NEEDS_PERSON.value_set(True)])
+            workflow.logger.error("waits for a person: %s", stuck)
+        patience = timedelta(seconds=self._patience())
+        in_time = await self._until(lambda: mended() or self._nudged, patience)
+        self._nudged = False
+        if self.needs_person == stuck:
+            self.needs_person = ""
+        await self._look(PayoutDoor.read_payment if in_time else PayoutDoor.note_overdue_payment)
+
+    async def _until(self, condition: Callable[[], bool], within: timedelta) -> bool:
+        """Wait for ``condition``; False where it did not come in time."""
+        until = workflow.now() + within
+        while True:
+            try:
+                await workflow.wait_condition(condition, timeout=seconds_until(until))
+                return True
+            except TimeoutError:
+                return False
+            except asyncio.CancelledError:
+                self.note_cancel()
 
     async def _wait(self) -> None:
         """Until a nudge, or the next look at a silent bank."""
@@ -152,7 +189,7 @@ class PayoutWorkflow(Lifecycle):
             due = [DUE_AT.value_set(_next_look(view))]
         self.show(
             AMOUNT_MINOR.value_set(view.amount_minor),
-            NEEDS_PERSON.value_set(view.overdue),
+            NEEDS_PERSON.value_set(view.overdue or bool(self.needs_person)),
             *due,
             merchant="",
             stage=view.state.value,

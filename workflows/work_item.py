@@ -222,7 +222,7 @@ _IN_HAND: Final = (ItemState.CLAIMED, ItemState.PROPOSED)
 
 
 async def _start_payout(end_to_end_id: str) -> None:
-    """Start the payment's own run, which outlives this one; it may run already."""
+    """Start the payment's own run, which outlives this one; where it runs, nudge it."""
     try:
         await workflow.start_child_workflow(
             payment.WORKFLOW,
@@ -232,4 +232,4 @@ async def _start_payout(end_to_end_id: str) -> None:
             id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
         )
     except WorkflowAlreadyStartedError:
-        workflow.logger.info("the payment's run is there already")
+        await nudge(payout_workflow_id(end_to_end_id), payment.OUTCOME_SIGNAL)

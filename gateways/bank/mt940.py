@@ -39,6 +39,8 @@ FIELD_CHARS_MAX: Final = 16 * 1024
 _TAG: Final = re.compile(r"^:(13|20|21|25|28|34|60|61|62|64|65|86|90|NS)([A-Z])?:", re.ASCII)
 _END: Final = re.compile(r"^(?:-(?:\}.*|X{3})?\x03?|\x03)\s*$")
 _HEADER: Final = re.compile(r"\{1:|\{2:")
+_CONTROL: Final = re.compile(r"[\x00\x02\x04-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]")
+"""All but tabs, line ends, and the marks that SWIFT begins and ends a message with."""
 _INTERIM_TAGS: Final = ("13", "34", "90")
 _SNIFF: Final = re.compile(r"^[ \t\x01]*(?:.*\{4:)?:(?:\d\d|NS)[A-Z]?:", re.ASCII | re.MULTILINE)
 
@@ -88,7 +90,7 @@ class Mt940Reader:
     """Reads one decoded file; ``read`` may be called once."""
 
     def __init__(self, text: str, *, digest: str, findings: Findings) -> None:
-        self._text = text
+        self._text = _legible(text, findings)
         self._digest = digest
         self._findings = findings
         self._interims = 0
@@ -252,6 +254,18 @@ def _as_debit(fields: dict[str, Any]) -> dict[str, Any]:
     return {
         swapped.get(name, name): value for name, value in fields.items() if name not in _BANK_FIELDS
     }
+
+
+def _legible(text: str, findings: Findings) -> str:
+    """The text without control characters, which no book can keep: their loss is told."""
+    text = text.rstrip("\x1a\0")
+    found = _CONTROL.search(text)
+    if found is None:
+        return text
+    line = text.count("\n", 0, found.start()) + 1
+    detail = "control characters: replaced, and what they stood in may not be readable"
+    findings.lose(Code.BANK_FILE_ENCODING, "file", detail=detail, line=line)
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def _fields(text: str) -> Iterator[_Field]:

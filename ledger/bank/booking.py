@@ -7,12 +7,11 @@ never taken for what a bank takes back.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from itertools import groupby
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -37,6 +36,7 @@ from ledger.bank.reversals import (
     link_reported,
     taken_back,
 )
+from ledger.bank.shares import take_over
 from ledger.engine import execute, fetch
 from ledger.meant import Incoming, Requests, find_requests
 from ledger.payments import (
@@ -65,11 +65,8 @@ _DONE: Final = "UPDATE bank_files SET state = 'BOOKED', booked_at = $2 WHERE dig
 _Told = dict[int, list[Incoming]]
 """The receipts that each credit makes, by entry id."""
 
-_Reported = defaultdict[tuple[str | None, int, str], list[str]]
-"""Digests by bank reference, amount in minor units, and currency."""
-
 _REPORTED: Final = """
-SELECT digest, reference_digest, amount, currency FROM receipts
+SELECT digest, reference_digest, amount, currency, state, booked_at FROM receipts
  WHERE reference_digest = ANY($1::text[]) AND entry IS NULL AND digest = reference_digest"""
 
 
@@ -139,6 +136,8 @@ class _Batch:
         self._items: list[NewItem] = []
         self._marks: list[tuple[int, str, int | None]] = []
         self._links: list[tuple[str, int]] = []
+        self._known: dict[int, Any] = {}
+        self._shares: dict[int, Any] = {}
         self.credited: list[Credited] = []
         self.payments: list[str] = []
 
@@ -163,59 +162,81 @@ class _Batch:
 
     async def book(self, entries: Sequence[Entry]) -> None:
         """Book entries in their order; what is taken back may have come in this very batch."""
-        reported = await self._reported(entries)
+        await self._look_up_reports(entries)
         for special, run in groupby(entries, key=_is_special):
             if special:
                 for entry in run:
                     await self._special(entry)
             else:
-                await self._run(list(run), reported)
+                await self._run(list(run))
 
     async def detail(self, entries: Sequence[Entry]) -> None:
         """Parts of lumps become receipts instead; their money is booked already."""
+        await self._look_up_reports(entries)
         lumps = {part_digest(entry.id, LUMP): entry for entry in entries}
         act = self._act("detail_receipt")
         changed = await close_receipts(
             self._connection, self._receiver.accounts, list(lumps), ReceiptState.DETAILED, act
         )
         details = [lumps[digest] for digest in changed]
-        await self._receive([one for e in sorted(details, key=_id) for one in self._told[e.id]])
+        await self._receive(
+            [one for e in sorted(details, key=_id) for one in await self._untold(e)]
+        )
 
     async def write(self) -> None:
         """Write what was decided."""
         await self._flush()
         await self._sheet.write()
 
-    async def _run(self, entries: Sequence[Entry], reported: _Reported) -> None:
+    async def _run(self, entries: Sequence[Entry]) -> None:
         """Entries that take nothing back: few statements for all of them."""
-        gains = [entry for entry in entries if entry.credit]
+        gains = [entry for entry in entries if entry.credit and entry.id not in self._known]
         taken = await debits_in_suspense(self._connection, gains, reversals_only=True)
         money: list[Incoming] = []
         for entry in entries:
-            known = reported.get((entry.reference_digest, entry.amount, entry.currency))
             if not entry.credit:
                 await self._debit(entry)
+            elif entry.id in self._known:
+                self._link(entry)
             elif entry.id in taken:
                 await self._explain(entry, taken[entry.id])
-            elif known:
-                self._links.append((known.pop(), entry.id))
-                self._mark(entry, f"receipt/{self._links[-1][0]}")
             else:
                 self._post(TransferKind.RECEIPT, entry)
-                money += self._told[entry.id]
+                money += await self._untold(entry)
         await self._receive(money)
 
     async def _special(self, entry: Entry) -> None:
         if not entry.credit:
             await self._reversal(entry)
-        elif not await self._came_back(entry):
-            taken = await debits_in_suspense(self._connection, [entry], reversals_only=False)
-            if entry.id in taken:
-                await self._explain(entry, taken[entry.id])
-            else:
-                self._post(TransferKind.RECEIPT, entry)
-                await self._receive(self._told[entry.id])
+        elif entry.id in self._known:
+            self._link(entry)
+        else:
+            await self._gain(entry)
         await self._flush()
+
+    async def _gain(self, entry: Entry) -> None:
+        """Money that comes back.
+
+        A debit that nobody could explain goes first: what was paid stays paid while the bank took
+        the same payment twice, so that it is not paid out again (C-12).
+        """
+        taken = await debits_in_suspense(self._connection, [entry], reversals_only=False)
+        if entry.id in taken:
+            await self._explain(entry, taken[entry.id])
+        elif not await self._came_back(entry):
+            self._post(TransferKind.RECEIPT, entry)
+            await self._receive(self._told[entry.id])
+
+    def _link(self, entry: Entry) -> None:
+        """Money that was reported is in the book (P-26).
+
+        Where a merchant has what was no remittance at all, people decide (C-13).
+        """
+        known = self._known[entry.id]
+        self._links.append((known.digest, entry.id))
+        self._mark(entry, f"receipt/{known.digest}")
+        if _is_special(entry) and known.state == ReceiptState.CREDITED:
+            self._work(entry, ItemKind.CREDIT_REVERSED, known.digest)
 
     async def _debit(self, entry: Entry) -> None:
         """Money that left: a payment of ours, or nobody knows what (P-29)."""
@@ -261,9 +282,11 @@ class _Batch:
 
     def _suspend(self, entry: Entry, kind: ItemKind, back: TakenBack | None = None) -> None:
         self._post(TransferKind.BANK_DEBIT, entry, reverses=None if back is None else back.entry)
+        self._work(entry, kind, None if back is None else back.digests[0])
+
+    def _work(self, entry: Entry, kind: ItemKind, receipt: str | None) -> None:
         context: dict[str, str | int | None] = {
-            "account": entry.account, "day": entry.day.isoformat(),
-            "receipt": None if back is None else back.digests[0],
+            "account": entry.account, "day": entry.day.isoformat(), "receipt": receipt,
         }  # fmt: skip
         item = NewItem(kind, entry.subject, "", entry.amount, entry.currency, context)
         self._items.append(item)
@@ -282,13 +305,38 @@ class _Batch:
         for rows in (self._items, self._marks, self._links):
             rows.clear()
 
-    async def _reported(self, entries: Sequence[Entry]) -> _Reported:
-        """Receipts that were reported one by one and that no entry tells yet."""
+    async def _untold(self, entry: Entry) -> list[Incoming]:
+        """The receipts of a booked entry but for the part that was reported and credited (P-26).
+
+        What the report booked is in the book with the entry now.
+        """
+        told, report = self._told[entry.id], self._shares.get(entry.id)
+        if report is None:
+            return told
+        part = next(one for one in told if one.amount == report.amount)
+        act = self._act("take_over_report")
+        was = await take_over(self._connection, self._receiver.accounts, report.digest, part, act)
+        if was is None:
+            return told
+        subject = f"receipt/{report.digest}"
+        self._sheet.post(
+            TransferKind.RECEIPT_REVERSED, None, currency=report.currency, amount=report.amount,
+            effect=Effect(f"{subject}/told", subject, report.booked_at),
+        )  # fmt: skip
+        return [one for one in told if one is not part or was is ReceiptState.UNMATCHED]
+
+    async def _look_up_reports(self, entries: Sequence[Entry]) -> None:
+        """What was reported and no entry told before: entries as a whole, or a part of them."""
         digests = sorted({e.reference_digest for e in entries if e.credit and e.reference_digest})
-        found: _Reported = defaultdict(list)
-        for row in await fetch(self._connection, _REPORTED, (digests,)) if digests else ():
-            found[row.reference_digest, row.amount, row.currency].append(row.digest)
-        return found
+        rows = await fetch(self._connection, _REPORTED, (digests,)) if digests else ()
+        left = {(row.reference_digest, row.currency): row for row in rows}
+        for entry in entries if left else ():
+            key = (entry.reference_digest or "", entry.currency)
+            amount = left[key].amount if entry.credit and key in left else None
+            if amount == entry.amount:
+                self._known[entry.id] = left.pop(key)
+            elif entry.splits and amount in [part.amount for part in entry.parts]:
+                self._shares[entry.id] = left.pop(key)
 
     def _post(self, kind: TransferKind, entry: Entry, *, reverses: int | None = None) -> None:
         effect = Effect(f"{entry.subject}/booked", entry.subject, entry.at)

@@ -115,35 +115,45 @@ WITH debits AS (
     SELECT e.id, e.amount FROM bank_entries e JOIN transfers t ON t.subject = e.booked_as
      WHERE t.kind = 'bank_debit'),
 charges AS (
-    SELECT subject, min(id) AS first, count(*) AS times, sum(amount) AS amount
-      FROM transfers WHERE kind = 'bank_charge' AND subject LIKE 'entry/%' GROUP BY subject),
+    SELECT subject, min(id) AS first, sum(amount) AS amount,
+           count(*) FILTER (WHERE kind = 'bank_charge') AS charged,
+           count(*) FILTER (WHERE kind = 'return_settled') AS settled
+      FROM transfers WHERE kind IN ('bank_charge', 'return_settled') AND subject LIKE 'entry/%'
+     GROUP BY subject),
 backs AS (
     SELECT x.reverses AS id, min(x.id) AS first, count(*) AS times, sum(x.amount) AS amount
       FROM bank_entries x JOIN transfers t ON t.subject = x.booked_as
      WHERE t.kind = 'bank_debit_reversed' GROUP BY x.reverses)
 SELECT CASE WHEN d.id IS NOT NULL OR b.first IS NOT NULL THEN 'bank_entries' ELSE 'transfers' END,
        coalesce(d.id, b.first, c.first), 'a debit in suspense, explained at most once and whole',
-       format('debit of %s; charged %s times, %s; reversed %s times, %s', d.amount,
-              coalesce(c.times, 0), c.amount, coalesce(b.times, 0), b.amount), count(*) OVER ()
+       format('debit of %s; charged %s times, settled %s times, %s; reversed %s times, %s',
+              d.amount, coalesce(c.charged, 0), coalesce(c.settled, 0), c.amount,
+              coalesce(b.times, 0), b.amount), count(*) OVER ()
   FROM debits d FULL JOIN charges c ON c.subject = 'entry/' || d.id
   FULL JOIN backs b ON b.id = d.id
- WHERE d.id IS NULL OR coalesce(c.times, 0) + coalesce(b.times, 0) > 1
+ WHERE d.id IS NULL OR c.charged > 1 OR c.settled > 1 OR b.times > 1
+    OR (c.subject IS NOT NULL AND b.id IS NOT NULL)
     OR c.amount <> d.amount OR b.amount <> d.amount
  ORDER BY 1, 2 LIMIT 1"""
 
 _PAYMENTS: Final = """
-WITH moved AS (
+WITH settled AS (
+    SELECT subject, target FROM work_items WHERE kind = 'UNKNOWN_DEBIT' AND outcome = 'PAID'),
+moved AS (
     SELECT subject, kind, min(id) AS first, count(*) AS times, min(amount) AS amount,
            min(currency) AS currency, split_part(subject, '/', 2) AS name
-      FROM transfers WHERE kind IN ('receipt_return_paid', 'receipt_return_failed')
+      FROM transfers
+     WHERE kind IN ('receipt_return_paid', 'receipt_return_failed', 'return_settled')
         OR (kind = 'receipt' AND subject LIKE 'payment/%') GROUP BY subject, kind),
 wanted AS (
-    SELECT p.id, p.state, p.amount, p.currency, w.kind,
-           'payment/' || p.end_to_end_id || w.suffix AS subject
+    SELECT p.id, p.state, p.amount, p.currency,
+           CASE WHEN s.subject IS NULL THEN w.kind ELSE 'return_settled' END AS kind,
+           coalesce(s.subject, 'payment/' || p.end_to_end_id || w.suffix) AS subject
       FROM payments p CROSS JOIN (VALUES
            ('PAID', 'receipt_return_paid', ''), ('REJECTED', 'receipt_return_failed', ''),
            ('RETURNED', 'receipt_return_paid', ''), ('RETURNED', 'receipt', '/returned'))
            AS w (state, kind, suffix)
+      LEFT JOIN settled s ON s.target = p.end_to_end_id AND w.kind = 'receipt_return_paid'
      WHERE w.state = p.state)
 SELECT CASE WHEN coalesce(w.id, p.id) IS NULL THEN 'transfers' ELSE 'payments' END,
        coalesce(w.id, p.id, m.first),
@@ -167,7 +177,7 @@ WITH waits AS (
       FROM bank_entries e JOIN bank_accounts a ON a.id = e.account
       JOIN transfers t ON t.subject = e.booked_as AND t.kind = 'bank_debit'
      WHERE NOT EXISTS (SELECT FROM transfers c WHERE c.subject = e.booked_as
-                          AND c.kind = 'bank_charge')
+                          AND c.kind IN ('bank_charge', 'return_settled'))
        AND NOT EXISTS (SELECT FROM bank_entries x WHERE x.reverses = e.id AND x.side = 'C'
                           AND x.booked_as IS NOT NULL)),
 wanted AS (SELECT bucket, currency, sum(amount) AS amount FROM waits GROUP BY bucket, currency),
@@ -175,8 +185,8 @@ alone AS (
     SELECT debit_account, credit_account, amount FROM transfers
      WHERE subject !~ '^(receipt|entry|payment|topup)/'
        AND kind IN ('receipt', 'receipt_reversed', 'receipt_return', 'receipt_return_paid',
-                    'receipt_return_failed', 'bank_debit', 'bank_debit_reversed', 'bank_charge',
-                    'topup')),
+                    'receipt_return_failed', 'return_settled', 'bank_debit', 'bank_debit_reversed',
+                    'bank_charge', 'topup')),
 others AS (
     SELECT account, sum(amount) AS amount FROM (
         SELECT a.id AS account, CASE a.side WHEN 'D' THEN l.amount ELSE -l.amount END AS amount

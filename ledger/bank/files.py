@@ -33,7 +33,8 @@ VALUES ($1, $2, $3, $4, $5, $6, 'RECEIVED', $7)
 ON CONFLICT (digest) DO NOTHING"""
 
 _AGAIN: Final = """
-UPDATE bank_files SET state = 'RECEIVED', refused = NULL, encoding = coalesce($2, encoding)
+UPDATE bank_files
+   SET state = 'RECEIVED', refused = NULL, told_at = NULL, encoding = coalesce($2, encoding)
  WHERE digest = $1 AND (state = 'REFUSED' AND $2 <> coalesce(encoding, '')
                         OR state = 'BOOKED' AND foreign_statements > 0)"""
 
@@ -48,6 +49,9 @@ SELECT digest, name_sealed, size, encoding, source, state, kind, refused, proble
 _REFUSE: Final = """
 UPDATE bank_files SET state = 'REFUSED', refused = $2, read_at = $3
  WHERE digest = $1 AND state = 'RECEIVED' RETURNING digest"""
+
+_TOLD: Final = """
+UPDATE bank_files SET told_at = $2 WHERE digest = $1 AND state = 'BOOKED' AND told_at IS NULL"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +147,11 @@ async def refuse_file(
     if await fetch(connection, _REFUSE, (digest, code, at)):
         item = NewItem(ItemKind.BANK_FILE_REFUSED, file_subject(digest), reason=code)
         await open_items(connection, [item], at=at)
+
+
+async def file_told(connection: AsyncConnection, digest: str, *, at: datetime) -> None:
+    """All whom a booked file concerns know of it; one that is to be read again has more to say."""
+    await execute(connection, _TOLD, (digest, at))
 
 
 def _row(row: Any) -> FileRow:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -12,6 +13,7 @@ from ledger.bank.files import file_subject
 from ledger.engine import fetch
 from tillkeeper.contracts.bank import FileKind
 from tillkeeper.contracts.bank_file import BankFileState, BankFileView
+from tillkeeper.contracts.base import EARLIEST
 from tillkeeper.contracts.errors import Code
 from tillkeeper.rules.continuity import Gap, Stated, chain, difference, gaps
 from tillkeeper.sealing import KeyRing
@@ -19,7 +21,8 @@ from tillkeeper.sealing import KeyRing
 _COLUMNS: Final = """
        f.digest, f.state, f.kind, f.size, f.refused, f.entries, f.new_entries, f.notices,
        f.foreign_statements, jsonb_array_length(f.problems) AS losses,
-       jsonb_array_length(f.warnings) AS warnings, f.received_at"""
+       jsonb_array_length(f.warnings) AS warnings, f.received_at,
+       f.told_at IS NOT NULL AS told"""
 
 _FILE: Final = f"SELECT {_COLUMNS} FROM bank_files f WHERE f.digest = $1"
 
@@ -37,7 +40,14 @@ SELECT count(*) FILTER (WHERE r.state = 'CREDITED') AS credited,
 _WAITING: Final = "SELECT count(*) FROM bank_entries WHERE file = $1 AND booked_as IS NULL"
 
 _UNFINISHED: Final = """
-SELECT digest FROM bank_files WHERE state IN ('RECEIVED', 'READ') ORDER BY received_at LIMIT $1"""
+SELECT digest, received_at FROM bank_files
+ WHERE told_at IS NULL AND state <> 'REFUSED' AND (received_at, digest) > ($1, $2)
+ ORDER BY received_at, digest LIMIT $3"""
+
+Place = tuple[datetime, str]
+"""Where a list of files goes on: when the last one came, and its digest."""
+
+FIRST: Final[Place] = (EARLIEST, "")
 
 _STATEMENTS: Final = """
 SELECT a.id AS account, a.number AS ours, a.currency, s.id, s.closing_on, s.opening, s.closing,
@@ -117,9 +127,12 @@ async def statement_lines(connection: AsyncConnection) -> list[StatementLine]:
     return found
 
 
-async def unfinished_files(connection: AsyncConnection, limit: int) -> tuple[str, ...]:
-    """Digests of files that are kept and not worked off, oldest first."""
-    return tuple(row[0] for row in await fetch(connection, _UNFINISHED, (limit,)))
+async def unfinished_files(
+    connection: AsyncConnection, limit: int, *, after: Place = FIRST
+) -> list[Place]:
+    """Files that are kept and not read, booked or told, oldest first, beyond ``after``."""
+    rows = await fetch(connection, _UNFINISHED, (*after, limit))
+    return [(row.received_at, row.digest) for row in rows]
 
 
 def _view(row: Any) -> BankFileView:
@@ -136,4 +149,5 @@ def _view(row: Any) -> BankFileView:
         losses=row.losses,
         warnings=row.warnings,
         received_at=row.received_at,
+        told=row.told,
     )

@@ -28,13 +28,19 @@ SELECT digest, state, amount, entry FROM receipts
 
 # A debit is in suspense as long as the work that it made is open.
 _SUSPENSE: Final = """
-SELECT d.id, i.kind, d.reference_digest, d.amount, d.account FROM bank_entries d
+WITH likely AS MATERIALIZED (
+    SELECT id, reference_digest, NULL::bigint AS payment FROM bank_entries
+     WHERE account = $1 AND reference_digest = ANY($2::text[])
+    UNION ALL
+    SELECT e.id, NULL, t.payment FROM bank_transactions t JOIN bank_entries e ON e.id = t.entry
+     WHERE t.payment = ANY($3::bigint[]) AND e.account = $1 AND e.parts = 1)
+SELECT d.id, i.kind, l.reference_digest, l.payment, d.amount FROM likely l
+  JOIN bank_entries d ON d.id = l.id
   JOIN work_items i ON i.subject = 'entry/' || d.id
    AND i.kind IN ('UNKNOWN_DEBIT', 'CREDIT_REVERSED') AND i.state <> 'CLOSED'
- WHERE d.account = $1 AND d.reference_digest = ANY($2::text[]) AND d.side = 'D'
-   AND (d.reversal OR NOT $3) AND d.booked_as = 'entry/' || d.id
+ WHERE d.side = 'D' AND (d.reversal OR NOT $4) AND d.booked_as = 'entry/' || d.id
    AND NOT EXISTS (SELECT FROM bank_entries x WHERE x.reverses = d.id)
- ORDER BY d.id"""
+ ORDER BY l.reference_digest IS NULL, d.id"""
 
 _STATE: Final = """
 UPDATE receipts SET state = $2 WHERE digest = ANY($1::text[]) AND state = 'UNMATCHED'
@@ -96,22 +102,34 @@ async def debits_in_suspense(
 ) -> dict[int, Suspense]:
     """Which debit each of ``gains`` takes back, if one waits; each debit once.
 
-    With ``reversals_only`` only a reversal counts: the bank told it before what it reverses.
+    It bears the same bank reference or names the same payment of ours. With ``reversals_only`` only
+    a reversal counts: the bank told it before what it reverses. What took a merchant's credit back
+    is taken back by a reversal alone (C-13).
     """
     found: dict[int, Suspense] = {}
     taken: set[int] = set()
     for account in sorted({entry.account for entry in gains}):
-        mine = [e for e in gains if e.account == account and e.reference_digest is not None]
-        digests = [e.reference_digest for e in mine]
-        rows = await fetch(connection, _SUSPENSE, (account, digests, reversals_only))
+        mine = [e for e in gains if e.account == account]
+        digests = [e.reference_digest for e in mine if e.reference_digest is not None]
+        payments = [e.payment.id for e in mine if e.payment is not None]
+        parameters = (account, digests, payments, reversals_only)
+        rows = await fetch(connection, _SUSPENSE, parameters)
         for entry in mine if rows else ():
-            for row in rows:
-                same = (row.reference_digest, row.amount) == (entry.reference_digest, entry.amount)
-                if same and row.id not in taken:
-                    taken.add(row.id)
-                    found[entry.id] = Suspense(row.id, ItemKind(row.kind))
-                    break
+            row = next((r for r in rows if r.id not in taken and _takes_back(entry, r)), None)
+            if row is not None:
+                taken.add(row.id)
+                found[entry.id] = Suspense(row.id, ItemKind(row.kind))
     return found
+
+
+def _takes_back(entry: Entry, debit: Any) -> bool:
+    if debit.amount != entry.amount:
+        return False
+    if debit.kind == ItemKind.CREDIT_REVERSED and not entry.reversal:
+        return False
+    if debit.payment is not None:
+        return entry.payment is not None and entry.payment.id == debit.payment
+    return bool(debit.reference_digest == entry.reference_digest)
 
 
 async def close_receipts(

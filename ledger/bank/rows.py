@@ -6,8 +6,9 @@ account's row, so nothing is told twice at once.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any, Final
 
@@ -15,13 +16,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ledger.accounts import AccountRows
 from ledger.bank.shelf import Entry, Shelf, Statement
-from ledger.bank.told import Telling, meaningful_id
+from ledger.bank.told import Telling, likeness_of, meaningful_id
 from ledger.engine import copy_rows, execute, fetch
+from ledger.payments import OTHER_REASON
 from tillkeeper.contracts.bank import BankTransaction, Side
 from tillkeeper.rules.codes import codes_in
 from tillkeeper.rules.names import normalised_name
 from tillkeeper.rules.sameness import DAYS_APART_MAX, Identity, Movement, first_day
 from tillkeeper.sealing import KeyRing
+
+_CODE: Final = re.compile(r"[A-Z0-9]{1,4}", re.ASCII)
 
 _BIGINT_MAX: Final = 2**63 - 1
 
@@ -53,6 +57,16 @@ _REFERRED: Final = f"""{_COLUMNS}
 
 _BARE: Final = f"""{_COLUMNS}
  WHERE account = $1 AND day = ANY($2::date[]) AND reference_digest IS NULL"""
+
+# May be what a notification tells under another reference.
+_LIKELY: Final = f"""{_COLUMNS}
+ WHERE account = $1 AND day BETWEEN $2 AND $3 AND amount = ANY($4::bigint[])"""
+
+_SAID: Final = """
+SELECT DISTINCT ON (t.entry) t.entry, t.part, t.said_sealed, a.number, f.kind
+  FROM bank_transactions t JOIN bank_entries e ON e.id = t.entry
+  JOIN bank_accounts a ON a.id = e.account JOIN bank_files f ON f.digest = e.file
+ WHERE t.entry = ANY($1::bigint[]) ORDER BY t.entry, t.part"""
 
 _NEW_STATEMENTS: Final = """
 INSERT INTO bank_statements (account, file, place, kind, identifier, number, opening, opening_on,
@@ -100,7 +114,7 @@ def said_purpose(entry: int, part: int) -> str:
 
 
 async def read_shelf(
-    connection: AsyncConnection, account: int, tellings: Sequence[Telling]
+    connection: AsyncConnection, ring: KeyRing, account: int, tellings: Sequence[Telling]
 ) -> Shelf:
     """All of the account that these tellings may tell again."""
     statements = {}
@@ -124,6 +138,7 @@ async def read_shelf(
         entries.append(entry)
         if row.statement in statements:
             statements[row.statement].entries.append(entry)
+    await _know_likeness(connection, ring, entries, tellings)
     return Shelf(account, statements.values(), entries)
 
 
@@ -165,10 +180,39 @@ async def _told_early(
         return []
     references = sorted({one.reference for one in early if one.reference is not None})
     days = sorted({one.day for one in early})
+    amounts = sorted({abs(one.signed) for one in early})
+    _, first, last = _window(early)
     return [
+        *await fetch(connection, _LIKELY, (account, first, last, amounts)),
         *await fetch(connection, _REFERRED, (account, *_window(early), references)),
         *await fetch(connection, _BARE, (account, days)),
     ]
+
+
+async def _know_likeness(
+    connection: AsyncConnection, ring: KeyRing, entries: Sequence[Entry], told: Sequence[Telling]
+) -> None:
+    """What else the entries may be known by, that are told again by no equal reference.
+
+    Messages of one kind name one reference: there the same payer may well pay the same twice.
+    """
+    movements = [movement for one in told for movement in _movements(one)]
+    references = {one.reference for one in movements}
+    amounts = {one.signed for one in movements}
+    notices = any(one.identity is None for one in told)
+    asked = {
+        entry.id: entry for entry in entries
+        if entry.parts and entry.signed in amounts and entry.reference not in references - {None}
+        and (notices or entry.statement is None)
+    }  # fmt: skip
+    kinds = {one.kind for one in told}
+    for row in await fetch(connection, _SAID, (list(asked),)) if asked else ():
+        entry, part = asked[row.entry], open_said(ring, row.entry, row.part, row.said_sealed)
+        if row.kind in kinds:
+            part = part.model_copy(update={"debtor_name": None})
+        found = likeness_of(row.number, [part], known=True)
+        own = frozenset() if entry.reference is None else frozenset({entry.reference})
+        entry.likeness = replace(found, references=found.references | own)
 
 
 def _window(told: Sequence[Movement]) -> tuple[bool, date, date]:
@@ -285,7 +329,7 @@ class Writer:
             entry, part.part, self.digest, part.amount_minor, part.currency,
             _letter(part.side is Side.CREDIT), payer, part.payer_kind.value,
             " ".join(codes) or None, payments.get(part.end_to_end_id or ""),
-            part.return_reason, said,
+            return_code(part.return_reason), said,
         )  # fmt: skip
 
     async def _payments(self, parts: Iterable[BankTransaction]) -> dict[str, int]:
@@ -295,6 +339,11 @@ class Writer:
             return {}
         rows = await fetch(self.connection, _PAYMENTS, (sorted(map(str, named)),))
         return {row.end_to_end_id: row.id for row in rows}
+
+
+def return_code(reason: str | None) -> str | None:
+    """The bank's code; what it wrote in words may name people, and is kept sealed only (C-11)."""
+    return reason if not reason or _CODE.fullmatch(reason) else OTHER_REASON
 
 
 def within_bigint(number: int) -> int:

@@ -19,14 +19,18 @@ from tillkeeper.rules.overlap import Cut, cut
 from tillkeeper.rules.sameness import (
     Found,
     Identity,
+    Likeness,
     Movement,
     equal_balances,
     first_day,
     first_stated,
     issued_again,
+    leads_back,
     notified,
     other_money,
     other_period,
+    reissued,
+    same_name,
     same_statement,
     told_again,
 )
@@ -68,12 +72,26 @@ class Entry:
     statement: Statement | None = None
     details: tuple[BankTransaction, ...] = ()
     early: bool = False
+    likeness: Likeness | None = None
 
     @property
     def movement(self) -> Movement:
         """As the rules compare it."""
-        stated = self.statement is not None
-        return Movement(self.signed, self.day, self.dated, self.reference, stated, early=self.early)
+        return Movement(
+            self.signed,
+            self.day,
+            self.dated,
+            self.reference,
+            stated=self.statement is not None,
+            early=self.early,
+            likeness=self._likeness,
+        )
+
+    def _likeness(self) -> Likeness:
+        if self.likeness is None:
+            found = frozenset() if self.reference is None else frozenset({self.reference})
+            self.likeness = Likeness(found)
+        return self.likeness
 
 
 class Shelf:
@@ -122,11 +140,10 @@ class Shelf:
         self._complete(told, parts, near)
         for place, home in parts.homes.items():
             homes.setdefault(near[home], []).append(place)
-        bare = all(one.movement.reference is None for one in told)
         for statement, places in homes.items():
             new = [told[place] for place in places]
             self.touched[statement] = None
-            found, among = self._stated(new, bare=bare)
+            found, among = self._stated(new)
             self._take(new, found, among, statement=statement)
 
     def _complete(self, told: Sequence[ToldEntry], parts: Cut, near: Sequence[Statement]) -> None:
@@ -156,18 +173,24 @@ class Shelf:
                 other = other_period(identity, movements, one.identity, known)
             if not other:
                 return one
-        return next((one for one, known in alike if issued_again(movements, known)), None)
+        back = leads_back(identity, [one.identity for one in self.statements])
+        for one, known in alike:
+            if issued_again(movements, known):
+                return one
+            named = same_name(identity, one.identity) or not other_money(movements, known)
+            equal = identity.kind == one.identity.kind and reissued(movements, known)
+            if named and equal and not back:
+                return one
+        return None
 
     def _notified(self, told: Sequence[ToldEntry]) -> tuple[Found, list[Entry]]:
         among = self._alike(told)
         return notified(_movements(told), [entry.movement for entry in among]), among
 
-    def _stated(
-        self, told: Sequence[ToldEntry], *, bare: bool | None = None
-    ) -> tuple[Found, list[Entry]]:
+    def _stated(self, told: Sequence[ToldEntry]) -> tuple[Found, list[Entry]]:
         among = [entry for entry in self._alike(told) if entry.statement is None]
         movements = [entry.movement for entry in among]
-        return first_stated(_movements(told), movements, bare=bare), among
+        return first_stated(_movements(told), movements), among
 
     def _again(self, told: Sequence[ToldEntry], known: Statement) -> tuple[Found, list[Entry]]:
         """What the statement told before, else what it left out and was notified meanwhile."""

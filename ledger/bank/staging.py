@@ -88,7 +88,7 @@ async def stage_file(
     new: int = row.new_entries
     for (number, currency), tellings in sorted(_by_account(told.tellings).items()):
         account = await _account(connection, number, currency)
-        shelf = await read_shelf(connection, account, tellings)
+        shelf = await read_shelf(connection, book.ring, account, tellings)
         for telling in tellings:
             shelf.take(telling)
         await Writer(connection, book.ring, book.accounts, digest).write(shelf)

@@ -6,9 +6,11 @@ decides nothing about what is known already, and touches no database.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from functools import partial
 from itertools import groupby
 from typing import Final
 
@@ -24,16 +26,20 @@ from tillkeeper.contracts.errors import Code
 from tillkeeper.contracts.money import AMOUNT_MINOR_MAX
 from tillkeeper.contracts.receipt import reference_digest
 from tillkeeper.rules.days import day_of
-from tillkeeper.rules.names import compact_number
+from tillkeeper.rules.names import compact_number, normalised_name
 from tillkeeper.rules.sameness import (
     STATEMENT_KINDS,
     Identity,
+    Likeness,
     Movement,
     meaningful_reference,
 )
 
 Ours = Callable[[str, str], str | None]
 """How we write the account that a bank's file calls (number, currency); None: it is not ours."""
+
+SWIFT_REFERENCE: Final = 16
+"""Characters of a reference that an MT940 has room for."""
 
 _NO_IDS: Final = frozenset({"", "NOTPROVIDED", "NONREF"})
 
@@ -58,6 +64,7 @@ class Telling:
     currency: str
     identity: Identity | None
     entries: tuple[ToldEntry, ...]
+    kind: str = ""
 
 
 @dataclass(slots=True)
@@ -107,6 +114,14 @@ def plausible(day: date | None) -> date | None:
     return day if day is not None and EARLIEST.date() < day < LATEST.date() else None
 
 
+def _booked_on(part: BankTransaction) -> date | None:
+    """The booking day; a time that has a zone is cut into a day by the business clock."""
+    at = part.booked_at
+    if at is not None and EARLIEST < at < LATEST:
+        return day_of(at)
+    return plausible(part.booking_date)
+
+
 @dataclass(frozen=True, slots=True)
 class _Cutter:
     """Cuts one statement of one of our accounts."""
@@ -122,7 +137,7 @@ class _Cutter:
         identity = self._identity()
         stated = identity is not None
         fallback = self._fallback() if identity is None else identity.closing_on
-        entries = []
+        entries, dropped = [], 0
         for _, group in groupby(parts, key=lambda part: part.entry):
             details = tuple(group)
             if not self._is_money(details[0], told):
@@ -132,7 +147,20 @@ class _Cutter:
                 entries.append(entry)
             else:
                 told.notices += 1
-        return Telling(self.statement.index, self.number, self.currency, identity, tuple(entries))
+                dropped += self.found.kind in STATEMENT_KINDS
+        if dropped:
+            # nobody may ever state it again: this was the statement
+            where = f"statement {self.statement.index}"
+            why = f"{dropped} booked entries without a reference, and not both balances"
+            told.lost.append(Finding(code=Code.BANK_FILE_BALANCE, where=where, detail=why))
+        return Telling(
+            self.statement.index,
+            self.number,
+            self.currency,
+            identity,
+            tuple(entries),
+            kind=self.found.kind.value,
+        )
 
     def _is_money(self, part: BankTransaction, told: Told) -> bool:
         """Whether the entry is booked; one that no book could hold is lost, and told."""
@@ -148,7 +176,7 @@ class _Cutter:
 
     def _entry(self, parts: tuple[BankTransaction, ...], fallback: date) -> ToldEntry:
         first = parts[0]
-        day = plausible(first.booking_date) or plausible(first.value_date)
+        day = _booked_on(first) or plausible(first.value_date)
         gained = first.entry_side is Side.CREDIT
         reference = _reference(parts)
         movement = Movement(
@@ -156,6 +184,7 @@ class _Cutter:
             day=day or fallback,
             dated=day is not None,
             reference=None if reference is None else reference_digest(self.number, reference),
+            likeness=partial(likeness_of, self.number, parts, known=False),
         )
         return ToldEntry(
             place=f"{first.statement}.{first.entry}",
@@ -206,6 +235,42 @@ def _said(part: BankTransaction) -> Iterator[str | None]:
     yield from (part.ultimate_debtor_name, part.ultimate_creditor_name, part.remittance)
     yield from (part.transaction_id, part.return_reason)
     yield from (meaningful_id(part.end_to_end_id), meaningful_id(part.instruction_id))
+
+
+def likeness_of(number: str, parts: Sequence[BankTransaction], *, known: bool) -> Likeness:
+    """What an entry on our account ``number`` may be known by beside its digest (P-26).
+
+    Banks name the entry or its only part, in other case, padded, or cut to 16 characters.
+    """
+    first = parts[0]
+    said = [first.entry_bank_reference]
+    if first.parts == 1:
+        said.append(first.bank_reference)
+    marks: set[str] = set()
+    for reference in filter(None, map(meaningful_reference, said)):
+        marks.update(_marks(reference, known=known))
+    people: set[str] = set()
+    if first.parts == 1:
+        payer = normalised_name(first.debtor_name or "")
+        people = {f"payer {payer}"} if payer else set()
+        end_to_end = meaningful_id(first.end_to_end_id)
+        people |= {f"id {end_to_end}"} if end_to_end else set()
+    return Likeness(
+        frozenset(reference_digest(number, mark) for mark in marks),
+        frozenset(hashlib.sha256(one.encode()).hexdigest() for one in people),
+    )
+
+
+def _marks(reference: str, *, known: bool) -> Iterator[str]:
+    """A reference in each form in which another file may write it.
+
+    Two long ones that begin alike are not equal: only one that is short may be another cut off.
+    """
+    folded = reference.casefold()
+    yield from (reference, reference.upper(), folded, folded.lstrip("0") or folded)
+    if len(folded) >= SWIFT_REFERENCE:
+        cut = len(folded) == SWIFT_REFERENCE
+        yield f"{folded[:SWIFT_REFERENCE]} {'cut' if cut is known else 'long'}"
 
 
 def meaningful_id(text: str | None) -> str | None:

@@ -140,7 +140,9 @@ class Office:
 
     async def approve(self, view: ItemView, actor: str = "O2") -> ItemView:
         assert view.proposal is not None
-        shown = view.proposal.model_dump(include={"action", "target", "amount_minor"})
+        shown = view.proposal.model_dump(
+            include={"action", "target", "amount_minor", "payee_digest"}
+        )
         body = Approve(**shown, proposal=view.proposal.number, actor=actor)
         command = ItemCommand(item=view.item, at=AT, body=body)
         return await self.run(lambda c: self.desk.approve(c, command))

@@ -15,6 +15,7 @@ from ledger.payment_rows import payment_of
 from ledger.payments import apply_statuses
 from ledger.sheet import Effect, Sheet
 from ledger.unmatched import Unmatched
+from ledger.verify import verify
 from ledger.workitems import NewItem
 from tests.ledger.bank.telling import Balances, Line, statement_file
 from tests.ledger.bank.till import Till
@@ -155,6 +156,32 @@ class TestReturn:
         assert OTHER not in text
         assert "6225880299999999" not in text
 
+    async def test_the_yes_is_bound_to_the_payee(self, office: Office) -> None:
+        """C-07: what differs from the bank's word is told; another payee's yes is stale."""
+        item = await unmatched(office)
+        shown = await office.propose(item, ItemAction.RETURN, return_to=BANK)
+        await office.reject(shown)
+        swapped = ReturnTo(account="6225880288889999", bank_name=BANK.bank_name)
+        other = await office.propose(item, ItemAction.RETURN, return_to=swapped)
+        first, second = shown.proposal, other.proposal
+        assert first is not None
+        assert second is not None
+        assert (first.payee, first.payee_account) == (second.payee, second.payee_account)
+        assert first.payee_digest != second.payee_digest
+        assert (first.payee_differs, second.payee_differs) == (
+            ("bank_name",), ("account", "bank_name"),
+        )  # fmt: skip
+        for digest in (first.payee_digest, None):
+            wrong = second.model_copy(update={"payee_digest": digest})
+            stale = other.model_copy(update={"proposal": wrong})
+            assert await refusal(office.approve(stale)) == (Code.PROPOSAL_STALE,)
+        await office.approve(other)
+        told = await office.rows(
+            "SELECT after->>'payee' AS payee FROM audit WHERE subject = $1 ORDER BY id",
+            f"item/{item}",
+        )
+        assert told[-1].payee == second.payee_digest
+
     async def test_a_refused_return_may_be_decided_again(self, office: Office) -> None:
         """C-12: RJCT brings the money back as a new item; the second return is another payment."""
         item = await unmatched(office)
@@ -225,6 +252,65 @@ class TestCharge:
         assert {one.outcome for one in done} == {Outcome.CHARGED}
         assert await office.bucket("bank_charges") == 12_50
         assert await office.bucket("unmatched_payments") == 0
+
+
+class TestSettle:
+    """A debit that the bank told without the payment's id, with its fee on top."""
+
+    async def debited(self, office: Office, ring: KeyRing, amount: int) -> tuple[str, int]:
+        """A return of 5,000.00 on its way, and an unknown debit; its id and the debit's item."""
+        till = Till(office.engine, ring)
+        line = Line(5_000_00, "B1", payer=OTHER)
+        await till.bring(statement_file([line], Balances(0, 5_000_00)))
+        digest = (await office.rows("SELECT digest FROM receipts"))[0].digest
+        item = await office.item(f"receipt/{digest}")
+        payee = ReturnTo(account="123456789", bank_name="工商银行")
+        done = await office.approve(await office.propose(item, ItemAction.RETURN, return_to=payee))
+        assert done.payment is not None
+        left = Line(-amount, "B2")
+        await till.bring(statement_file([left], Balances(5_000_00, 5_000_00 - amount)))
+        sql = "SELECT id FROM work_items WHERE kind = 'UNKNOWN_DEBIT'"
+        return done.payment, int((await office.rows(sql))[0][0])
+
+    async def test_two_people_say_which_payment_it_was(
+        self, office: Office, ring: KeyRing, engine: AsyncEngine
+    ) -> None:
+        """C-07, C-12: 5,012.50 pays 5,000.00 back, 12.50 is the bank's charge; once, verified."""
+        payment, item = await self.debited(office, ring, 5_012_50)
+        assert await refusal(office.propose(item, ItemAction.PAYMENT)) == (Code.TARGET_MISSING,)
+        unknown = await refusal(office.propose(item, ItemAction.PAYMENT, "P404"))
+        assert unknown == (Code.PAYMENT_UNKNOWN,)
+        shown = await office.propose(item, ItemAction.PAYMENT, payment)
+        assert await refusal(office.approve(shown, "O1")) == (Code.OWN_PROPOSAL,)
+        done = await asyncio.gather(*(office.approve(shown) for _ in range(4)))
+        assert {(one.outcome, one.payment) for one in done} == {(Outcome.PAID, payment)}
+        for bucket in ("returning_receipts", "unmatched_payments", "unmatched_receipts"):
+            assert await office.bucket(bucket) == 0
+        assert await office.bucket("bank_charges") == 12_50
+        row = (await office.rows("SELECT p.state, r.state AS of FROM payments p, receipts r"))[0]
+        assert tuple(row) == ("PAID", "RETURNED")
+        found = await verify(engine)
+        assert found.broken is None
+
+    async def test_a_debit_of_less_is_another_one(self, office: Office, ring: KeyRing) -> None:
+        """C-12: a cent less; the payment waits on."""
+        payment, item = await self.debited(office, ring, 4_999_99)
+        answer = await refusal(office.propose(item, ItemAction.PAYMENT, payment))
+        assert answer == (Code.AMOUNT_MISMATCH,)
+
+    async def test_a_payment_that_ended_meanwhile_is_refused(
+        self, office: Office, ring: KeyRing
+    ) -> None:
+        """C-12: between proposal and approval the bank refused it; nothing changes."""
+        payment, item = await self.debited(office, ring, 5_000_00)
+        shown = await office.propose(item, ItemAction.PAYMENT, payment)
+        said = PaymentStatus(
+            level=StatusLevel.TRANSACTION, stated_at=StatusLevel.TRANSACTION, status="RJCT",
+            instruction_id=payment, reasons=("AC04",),
+        )  # fmt: skip
+        assert await office.run(lambda c: apply_statuses(c, [said], "f" * 64, AT)) == (payment,)
+        assert await refusal(office.approve(shown)) == (Code.REQUEST_DECIDED,)
+        assert await office.bucket("unmatched_payments") == 5_000_00
 
 
 class TestDecide:

@@ -358,8 +358,11 @@ class TestOverdue:
         await payments.overdue(name, AT + timedelta(days=30))
         assert len(await payments.items()) == 1
 
-    async def test_what_has_not_left_is_not_the_banks_silence(self, payments: Payments) -> None:
-        """C-12."""
+    async def test_what_never_left_is_work_too(self, payments: Payments) -> None:
+        """C-05, C-12: three days after it was recorded, and not a second less."""
         name = await payments.returning()
-        await payments.overdue(name, AT + timedelta(days=30))
+        await payments.overdue(name, AT + timedelta(days=3, seconds=-1))
         assert await payments.items() == []
+        await payments.overdue(name, AT + timedelta(days=3))
+        assert await payments.items() == [("PAYMENT_OVERDUE", f"payment/{name}", "OPEN")]
+        assert await payments.state(name) == ("RECORDED", None)

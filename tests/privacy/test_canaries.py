@@ -195,8 +195,12 @@ async def _return(till: Tillkeeper) -> None:
     await till.reject(1, RejectProposal(proposal=1, reason=DESK[3], actor="o2"))
     with suppress(Rejected):
         await till.propose(1, body.model_copy(update={"target": DESK[1]}))
-    await till.propose(1, body)
-    yes = Approve(proposal=2, action=ItemAction.RETURN, amount_minor=500_000, actor="o2")
+    shown = (await till.propose(1, body)).proposal
+    assert shown is not None
+    yes = Approve(
+        proposal=2, action=ItemAction.RETURN, amount_minor=500_000, actor="o2",
+        payee_digest=shown.payee_digest,
+    )  # fmt: skip
     with suppress(Rejected):
         await till.approve(1, yes.model_copy(update={"actor": "o1"}))
     returned = await till.approve(1, yes)

@@ -1,4 +1,4 @@
-"""The paths of a work item, for ``tests.replay.record``: every act, every end."""
+"""The paths of work items and payments, for ``tests.replay.record``: every act, every end."""
 
 from __future__ import annotations
 
@@ -6,10 +6,19 @@ import contextlib
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from temporalio.client import WorkflowFailureError
+
 from ledger.engine import in_transaction
 from ledger.workitems import NewItem, open_items
+from tests.ledger.payment_support import Payments, said
 from tests.workflows.support import BOOKED_AT, OTHER_NAME, eventually
 from tillkeeper.contracts.errors import Rejected
+from tillkeeper.contracts.payment import (
+    OUTCOME_SIGNAL,
+    PaymentState,
+    PayoutView,
+    payout_workflow_id,
+)
 from tillkeeper.contracts.workitem import (
     Approve,
     ClaimItem,
@@ -34,6 +43,7 @@ async def record_desk(recorder: Recorder) -> None:
     await _acknowledged(recorder)
     await _reminded(recorder)
     await _unknown(recorder)
+    await _payouts(recorder)
 
 
 async def _matched(recorder: Recorder) -> None:
@@ -60,6 +70,10 @@ async def _returned(recorder: Recorder) -> None:
     )  # fmt: skip
     await recorder.till.approve(item, _yes(await recorder.till.propose(item, body)))
     await _keep(recorder, "item-returned", item, ended=True)
+    sql = "SELECT end_to_end_id FROM payments"
+    name = (await recorder.platform.rows(sql))[0].end_to_end_id
+    await _sent(recorder, name)
+    await recorder.keep("payout-waits-for-the-bank", payout_workflow_id(name))
 
 
 async def _acknowledged(recorder: Recorder) -> None:
@@ -94,6 +108,39 @@ async def _unknown(recorder: Recorder) -> None:
     await _keep(recorder, "item-unknown", 2**62, ended=True)
 
 
+async def _payouts(recorder: Recorder) -> None:
+    payments = Payments(recorder.platform.engine, recorder.platform.house.ring, "r0")
+    for number, ending in enumerate(("paid", "rejected")):
+        name = await payments.returning(f"r{number}")
+        await recorder.till.start_payout(name)
+        handle = recorder.client.get_workflow_handle(payout_workflow_id(name))
+        await _sent(recorder, name)
+        await handle.signal(OUTCOME_SIGNAL)
+        await handle.cancel()
+        if ending == "paid":
+            assert await payments.debit(name)
+        else:
+            await payments.statuses(said("RJCT", name, "AC04"))
+        await handle.signal(OUTCOME_SIGNAL)
+        await handle.result()
+        await recorder.keep(f"payout-{ending}", handle.id)
+    await recorder.till.start_payout("PX")
+    handle = recorder.client.get_workflow_handle(payout_workflow_id("PX"))
+    with contextlib.suppress(WorkflowFailureError):
+        await handle.result()
+    await recorder.keep("payout-unknown", handle.id)
+
+
+async def _sent(recorder: Recorder, name: str) -> None:
+    handle = recorder.client.get_workflow_handle(payout_workflow_id(name))
+
+    async def left() -> bool:
+        view: PayoutView = await handle.query("view", result_type=PayoutView)
+        return view.state is PaymentState.SENT
+
+    await eventually(left)
+
+
 async def _receipt(recorder: Recorder, reference: str) -> int:
     report = recorder.platform.receipt(reference=reference, payer_name=OTHER_NAME)
     receipt = await recorder.till.report_receipt(report)
@@ -113,7 +160,7 @@ async def _item(recorder: Recorder, subject: str) -> int:
 
 def _yes(view: ItemView, actor: str = "O2") -> Approve:
     assert view.proposal is not None
-    shown = view.proposal.model_dump(include={"action", "target", "amount_minor"})
+    shown = view.proposal.model_dump(include={"action", "target", "amount_minor", "payee_digest"})
     return Approve(**shown, proposal=view.proposal.number, actor=actor)
 
 

@@ -29,7 +29,9 @@ class TestReplay:
         )
         await replayer.replay_workflow(history)
 
-    @pytest.mark.parametrize("lifecycle", ["account", "topup", "receipt", "order", "bank-file"])
+    @pytest.mark.parametrize(
+        "lifecycle", ["account", "topup", "receipt", "order", "bank-file", "item", "payout"]
+    )
     def test_every_lifecycle_has_recorded_paths(self, lifecycle: str) -> None:
         """An empty folder must not look like success."""
         assert len([name for name in RECORDED if name.startswith(f"{lifecycle}-")]) >= 3

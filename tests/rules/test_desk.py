@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from tillkeeper.contracts.base import Model
 from tillkeeper.contracts.errors import Code, Rejected
@@ -78,11 +79,22 @@ class TestActions:
     def test_every_kind_allows_something_and_money_needs_two(self) -> None:
         """C-05, C-07."""
         assert allowed_actions(ItemKind.UNMATCHED_RECEIPT) == (ItemAction.MATCH, ItemAction.RETURN)
-        assert allowed_actions(ItemKind.UNKNOWN_DEBIT) == (ItemAction.CHARGE,)
-        noted = set(ItemKind) - {ItemKind.UNMATCHED_RECEIPT, ItemKind.UNKNOWN_DEBIT}
+        known = (ItemAction.CHARGE, ItemAction.PAYMENT)
+        assert allowed_actions(ItemKind.UNKNOWN_DEBIT) == known
+        assert allowed_actions(ItemKind.CREDIT_REVERSED) == (ItemAction.CHARGE,)
+        moving = {ItemKind.UNMATCHED_RECEIPT, ItemKind.UNKNOWN_DEBIT, ItemKind.CREDIT_REVERSED}
+        noted = set(ItemKind) - moving
         assert {allowed_actions(kind) for kind in noted} == {(ItemAction.ACKNOWLEDGE,)}
         assert set(ItemAction) - FOUR_EYES == {ItemAction.ACKNOWLEDGE}
         assert set(desk.OUTCOMES) == set(ItemAction)
+
+    def test_nobody_acts_in_the_name_of_the_system(self) -> None:
+        """C-07: the audit's name for what no person did; in no spelling."""
+        for name in ("tillkeeper", "TillKeeper"):
+            with pytest.raises(ValidationError):
+                ClaimItem(actor=name)
+            with pytest.raises(ValidationError):
+                Approve(**{**YES.model_dump(), "actor": name})
 
     def test_letters_case_makes_no_second_person(self) -> None:
         """C-07."""

@@ -157,6 +157,28 @@ class TestCodes:
         """P-21, P-23, P-25: the code is optional."""
         assert match(arrived(codes=("TKZ",)), [self.first]).credits == self.first
 
+    @pytest.mark.parametrize(
+        ("named", "suggested"),
+        [
+            (request(2, state=TopUpState.CREDITED, code="TKB"), False),
+            (request(2, state=TopUpState.EXPIRED, code="TKB"), True),
+            (request(2, 6_000_00, code="TKB"), True),
+            (request(2, code="TKB", same_name=False), True),
+        ],
+    )
+    def test_a_code_of_another_request_is_ambiguous(
+        self, named: Candidate, suggested: bool
+    ) -> None:
+        """P-25, P-32: paid, expired, of another amount or another company: never a guess."""
+        found = match(arrived(codes=("TKB",)), [self.first, named])
+        assert (found.credits, found.reason) == (None, Code.AMBIGUOUS)
+        assert found.suggests == (named if suggested else None)
+
+    def test_the_own_code_beside_another_credits(self) -> None:
+        """P-32: name, amount and code agree on one."""
+        paid = request(2, state=TopUpState.CREDITED, code="TKB")
+        assert match(arrived(codes=("TKA", "TKB")), [self.first, paid]).credits == self.first
+
 
 class TestPayer:
     def test_an_unknown_kind_of_account_is_judged_by_its_name(self) -> None:

@@ -82,6 +82,14 @@ class TestSaidAbout:
         assert said_about("P1", "M1", [group, other]) == (group,)
         assert said_about("P1", None, [group, other]) == ()
 
+    @pytest.mark.parametrize("told", [None, "", "NOTPROVIDED"])
+    def test_a_bank_may_name_the_instruction_alone(self, told: str | None) -> None:
+        """C-12: our file gives both ids one value; an end-to-end id that is told counts more."""
+        said = word("RJCT").model_copy(update={"end_to_end_id": told, "instruction_id": "P1"})
+        assert said_about("P1", None, [said]) == (said,)
+        other = said.model_copy(update={"end_to_end_id": "P2"})
+        assert said_about("P1", None, [other]) == ()
+
     def test_a_file_not_marked_yet_is_called_by_its_payment(self) -> None:
         group = word("RJCT", level=StatusLevel.GROUP, name="P1")
         assert said_about("P1", None, [group]) == (group,)
@@ -99,7 +107,7 @@ class TestSilence:
         assert is_overdue(PaymentState.SENT, SENT_AT, due)
         assert is_overdue(PaymentState.ACCEPTED, SENT_AT, due)
         assert not is_overdue(PaymentState.PAID, SENT_AT, due)
-        assert not is_overdue(PaymentState.RECORDED, None, due)
+        assert is_overdue(PaymentState.RECORDED, SENT_AT, due)
 
     @given(st.timedeltas(timedelta(0), timedelta(days=400)))
     def test_the_next_look_is_ahead_and_within_a_day_once_overdue(self, passed: timedelta) -> None:

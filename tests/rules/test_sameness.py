@@ -16,12 +16,15 @@ from tillkeeper.rules.continuity import Stated, gaps
 from tillkeeper.rules.sameness import (
     DAYS_APART_MAX,
     Identity,
+    Likeness,
     Movement,
     first_stated,
     issued_again,
+    leads_back,
     meaningful_reference,
     notified,
     other_money,
+    reissued,
     same_statement,
     told_again,
 )
@@ -35,6 +38,13 @@ def move(
     dated: bool = True, stated: bool = False,
 ) -> Movement:  # fmt: skip
     return Movement(signed, day, dated, reference, stated)
+
+
+def like(
+    form: str = "", payer: str = "", *, signed: int = 100, reference: str = "R", day: date = DAY
+) -> Movement:  # fmt: skip
+    found = Likeness(frozenset({form} - {""}), frozenset({payer} - {""}))
+    return Movement(signed, day, True, reference, likeness=lambda: found)
 
 
 def later(days: int) -> date:
@@ -62,6 +72,20 @@ class TestSameStatement:
     ) -> None:
         """P-26."""
         assert same_statement(told, CAMT) is same
+
+    def test_reissued_has_the_same_amounts(self) -> None:
+        """P-26: as often as they were."""
+        assert reissued([move(1), move(2)], [move(2, "B"), move(1, None)])
+        assert not reissued([move(1)], [move(1), move(1)])
+
+    def test_only_statements_that_lead_back_let_it_be_another(self) -> None:
+        """P-26: there, back in two steps, and there again."""
+        back = [replace(CAMT, opening=100, closing=40), replace(CAMT, opening=40, closing=0)]
+        assert leads_back(CAMT, [CAMT, *back])
+        assert not leads_back(CAMT, [CAMT, back[0]])
+        assert not leads_back(CAMT, [CAMT, replace(CAMT, opening=100, closing=150)])
+        other_day = replace(CAMT, opening=100, closing=0, closing_on=later(1))
+        assert not leads_back(CAMT, [CAMT, other_day])
 
     def test_issued_again_needs_every_reference(self) -> None:
         """P-26."""
@@ -122,6 +146,13 @@ class TestFirstStated:
         """P-26."""
         assert first_stated([move(day=later(3))], [move(), move(day=later(4))]) == [1]
 
+    def test_another_form_of_the_reference_comes_before_the_payer(self) -> None:
+        """P-26: the statement is the bank's word, and each of its entries one movement."""
+        known = [like("r", payer="P", reference="X"), like(payer="P", reference="Y")]
+        told = [like(payer="P", reference="Z"), like("r", payer="P", reference="R")]
+        assert first_stated(told, known) == [1, 0]
+        assert first_stated([like(signed=99, payer="P")], known) == [None]
+
     def test_a_stated_entry_is_never_stated_again(self) -> None:
         """P-26: banks use references again."""
         assert first_stated([move()], [move(stated=True)]) == [None]
@@ -136,19 +167,35 @@ class TestFirstStated:
         assert first_stated([move(day=later(9), dated=False)], [move()]) == [0]
         assert first_stated([move(day=later(9))], [move(dated=False)]) == [0]
 
-    def test_only_a_statement_without_references_goes_by_the_day(self) -> None:
-        """P-26."""
+    def test_only_a_line_without_a_reference_goes_by_the_day(self) -> None:
+        """P-26, C-09: other lines of its statement may have references."""
         assert first_stated([move(reference=None)], [move()]) == [0]
         assert first_stated([move(reference=None)], [move(day=later(1))]) == [None]
         mixed = [move(reference=None), move(7, "S")]
-        assert first_stated(mixed, [move()]) == [None, None]
+        assert first_stated(mixed, [move()]) == [0, None]
+        assert first_stated([move(reference="S")], [move()]) == [None]
 
 
 class TestNotified:
-    def test_another_notification_must_name_the_same_day(self) -> None:
+    @pytest.mark.parametrize(
+        ("apart", "same"), [(0, True), (DAYS_APART_MAX, True), (-DAYS_APART_MAX, True),
+                            (DAYS_APART_MAX + 1, False)],
+    )  # fmt: skip
+    def test_another_notification_may_name_another_day(self, apart: int, *, same: bool) -> None:
+        """P-26: five days; an intraday report and an advice of the day after."""
+        assert notified([move(day=later(apart))], [move()]) == [0 if same else None]
+
+    def test_the_nearest_of_a_reference_used_again_is_taken(self) -> None:
         """P-26."""
-        assert notified([move()], [move()]) == [0]
-        assert notified([move(day=later(1))], [move()]) == [None]
+        assert notified([move(day=later(2))], [move(), move(day=later(3))]) == [1]
+
+    def test_another_reference_of_one_payer_waits_for_the_statement(self) -> None:
+        """P-26: it is not surely new; each known entry accounts for one."""
+        told = [like(payer="P", reference="A"), like(payer="P", reference="B")]
+        assert notified(told, [like(payer="P", reference="C")]) == [0, None]
+        assert notified(told, [like(payer="Q", reference="C")]) == [None, None]
+        far = like(payer="P", reference="C", day=later(DAYS_APART_MAX + 1))
+        assert notified(told, [far]) == [None, None]
 
     def test_a_statement_may_name_another_day(self) -> None:
         """P-26, C-09: or the order of the files would count."""

@@ -10,6 +10,7 @@ import pytest
 from temporalio.testing import ActivityEnvironment
 
 from activities import bank_file as activities
+from ledger import sheet
 from ledger.verify import verify
 from tests.workflows.bank_support import Moved, camt053, digest, imported, keep, standing
 from tests.workflows.support import OUR_NUMBER, Platform, eventually, refused
@@ -167,6 +168,52 @@ class TestBroken:
         await platform.client.get_workflow_handle(f"bank-file/{name}").execute_update("resume")
         assert (await asked).state is BankFileState.BOOKED
 
+    async def test_money_that_the_book_does_not_take_waits_for_a_person(
+        self, platform: Platform, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """C-05: a refusal while booking ends nothing; once there is room the file goes on."""
+        monkeypatch.setattr(sheet, "BALANCE_MAX", 1_000)
+        name = await keep(platform, camt053([EXACT]))
+        asked = asyncio.create_task(platform.till.import_bank_file(name))
+
+        async def waits() -> bool:
+            view = await platform.till.bank_file(name)
+            return view is not None and view.needs_person == "book_bank_file: AMOUNT_TOO_LARGE"
+
+        await eventually(waits)
+        monkeypatch.undo()
+        await platform.client.get_workflow_handle(f"bank-file/{name}").execute_update("resume")
+        view = await asked
+        assert (view.state, view.waiting, view.told) == (BankFileState.BOOKED, 0, True)
+
+    async def test_cancel_while_days_are_handed_over_leaves_none_out(
+        self, platform: Platform
+    ) -> None:
+        """C-14: the request is noted, every day is compared."""
+        await imported(platform, camt053([Moved(100, "Z1")], day=date(2024, 4, 10)))
+        last = camt053([Moved(100, "Z2")], opening=100, day=date(2024, 5, 6))
+        name = await keep(platform, last)
+        handle = await platform.client.start_workflow(
+            "BankFile", BankFileRequest(digest=name), id=f"bank-file/{name}",
+            task_queue=platform.task_queue, result_type=BankFileView,
+        )  # fmt: skip
+        started = "start_child_workflow_execution_initiated_event_attributes"
+
+        async def starting() -> bool:
+            history = await handle.fetch_history()
+            return sum(event.HasField(started) for event in history.events) >= 2  # type: ignore[arg-type]
+
+        await eventually(starting)
+        await handle.cancel()
+        view = await handle.result()
+        assert [noted.name for noted in view.not_understood] == ["cancel"]
+        assert view.told
+
+        async def compared() -> bool:
+            return len(await platform.rows("SELECT 1 FROM reconciliations")) == 27
+
+        await eventually(compared)
+
 
 class TestGoesOn:
     async def test_worker_that_dies_between_any_two_steps_changes_nothing(
@@ -213,4 +260,4 @@ class TestGoesOn:
             event.activity_task_scheduled_event_attributes.activity_type.name
             for event in history.events
         }
-        assert ran - {""} == {"read_bank_file", "days_of_bank_file", "view_bank_file"}
+        assert ran - {""} == {"read_bank_file", "days_of_bank_file", "end_bank_file"}

@@ -199,6 +199,40 @@ class TestSend:
         assert why == "write_payment_file: BANK_ACCOUNT_UNKNOWN"
         assert resting.files() == []
 
+    async def test_settings_that_changed_since_the_file_left(self, resting: Outbox) -> None:
+        """C-12: the file under the payment's name is its own: sent, and never a second one."""
+        name = await resting.payments.returning()
+        command = PayoutCommand(end_to_end_id=name, at=AT)
+        await PayoutActivities(resting.platform.house).write_payment_file(command)
+        [file] = resting.files()
+        staged = resting.exchange.outbox / f".{file.name}.staged"
+        old = dataclasses.replace(resting.platform.house, payment_format=PaymentFormat.PAIN_001_03)
+        body = file.read_bytes()
+        # Killed between the mark and the rename that gives it out.
+        file.rename(staged)
+        assert await PayoutActivities(old).write_payment_file(command) == name
+        assert [path.read_bytes() for path in resting.files()] == [body]
+        # The bank has fetched it.
+        resting.files()[0].unlink()
+        assert await PayoutActivities(old).write_payment_file(command) == name
+        assert resting.files() == []
+
+    async def test_a_run_that_was_stopped_is_started_again(self, outbox: Outbox) -> None:
+        """C-12: one file all the same; a run that is there is left alone."""
+        name = await outbox.payments.returning()
+        handle = await outbox.start(name)
+        await outbox.reaches(handle, PaymentState.SENT)
+        await handle.terminate()
+        till = outbox.platform.till
+        await asyncio.gather(*(till.start_payout(name) for _ in range(4)))
+        again: Handle = outbox.platform.client.get_workflow_handle(
+            payout_workflow_id(name), result_type=PayoutView
+        )
+        assert await outbox.payments.debit(name)
+        await again.signal(OUTCOME_SIGNAL)
+        assert (await again.result()).state is PaymentState.PAID
+        assert len(outbox.files()) == 1
+
     async def test_what_nobody_recorded_is_not_sent(self, outbox: Outbox) -> None:
         """C-12: recorded before the first byte leaves."""
         with pytest.raises(WorkflowFailureError) as failed:

@@ -271,3 +271,16 @@ class TestNudge:
         # No time is skipped while a child runs, hence a nudge instead of the minute.
         await tuesday.signal(LOOK)
         assert (await tuesday.result()).state is CLEAN
+
+
+class TestAccountNumber:
+    async def test_number_that_no_row_can_have_is_not_understood(self, platform: Platform) -> None:
+        """C-05: it fails at once; a run that cannot be asked of the database waits for nobody."""
+        huge = 2**63
+        handle = await platform.client.start_workflow(
+            WORKFLOW, {"account": huge, "day": "2024-01-01"},
+            id=f"reconcile/{huge}/2024-01-01", task_queue=platform.task_queue,
+        )  # fmt: skip
+        with pytest.raises(WorkflowFailureError) as error:
+            await handle.result()
+        assert Code.INPUT_NOT_UNDERSTOOD.value in repr(error.value.__cause__)

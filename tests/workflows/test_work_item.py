@@ -72,7 +72,7 @@ class People:
 def yes(view: ItemView, actor: str = "O2", **changes: Any) -> Approve:
     """A yes to exactly what the view shows."""
     assert view.proposal is not None
-    shown = {"action", "target", "amount_minor"}
+    shown = {"action", "target", "amount_minor", "payee_digest"}
     fields = view.proposal.model_dump(include=shown) | {"proposal": view.proposal.number}
     return Approve(**{**fields, "actor": actor, **changes})
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from pydantic import ValidationError
 from temporalio.client import WorkflowExecution, WorkflowHandle
 
 from tillkeeper.client.calls import Calls, Ended, answered
-from tillkeeper.contracts import workitem
-from tillkeeper.contracts.errors import Code, Rejected
+from tillkeeper.contracts import payment, workitem
+from tillkeeper.contracts.errors import Code, Rejected, rejected_from
+from tillkeeper.contracts.payment import PayoutStart, payout_workflow_id
 from tillkeeper.contracts.workitem import (
+    ITEM_ID_MAX,
     Approve,
     ClaimItem,
     ItemStart,
@@ -35,6 +38,8 @@ from tillkeeper.rules.desk import (
 
 RUNS_MAX: Final = 200
 """How many waiting runs are listed at most, the oldest of them."""
+
+_WORKFLOW_ID_BYTES_MAX: Final = 1_000
 
 _WAITING: Final = "NeedsPerson = true AND ExecutionStatus = 'Running'"
 
@@ -77,6 +82,8 @@ class DeskCalls(Calls):
 
         Raises Rejected(REQUEST_UNKNOWN) where no such run waits.
         """
+        if not 0 < len(workflow_id.encode()) <= _WORKFLOW_ID_BYTES_MAX:
+            raise Rejected(Code.REQUEST_UNKNOWN, detail="no such run is waiting")
         handle: WorkflowHandle[Any, Any] = self._client.get_workflow_handle(workflow_id)
         try:
             return await answered(
@@ -85,9 +92,19 @@ class DeskCalls(Calls):
         except Ended:
             raise Rejected(Code.REQUEST_UNKNOWN, detail="no such run is waiting") from None
 
+    async def start_payout(self, end_to_end_id: str) -> None:
+        """See that a recorded payment has its run; one that failed or was stopped begins again."""
+        try:
+            start = PayoutStart(end_to_end_id=end_to_end_id)
+        except ValidationError as error:
+            raise rejected_from(error) from None
+        await self._started(payment.WORKFLOW, payout_workflow_id(end_to_end_id), start)
+
     async def _act(
         self, item: int, update: str, body: Any, judge: Callable[[ItemView, Any], bool]
     ) -> ItemView:
+        if not 1 <= item <= ITEM_ID_MAX:
+            raise Rejected(Code.ITEM_UNKNOWN, detail="there is no such item")
         workflow_id = item_workflow_id(item)
         start = self._starting(workitem.WORKFLOW, workflow_id, ItemStart(item=item))
         try:
@@ -95,6 +112,8 @@ class DeskCalls(Calls):
         except Ended:
             view = await self._recorded(workflow_id, ItemView, missing=Code.ITEM_UNKNOWN)
         judge(view, body)
+        if view.payment is not None:
+            await self.start_payout(view.payment)
         return view
 
     async def _waiting_runs(self, limit: int) -> tuple[WaitingRun, ...]:

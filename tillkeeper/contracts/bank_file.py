@@ -44,7 +44,7 @@ class BankFileState(StrEnum):
 
     @property
     def ended(self) -> bool:
-        """Whether nothing is left to do with the file."""
+        """Whether nothing is left to read or book of the file."""
         return self in (BankFileState.BOOKED, BankFileState.REFUSED)
 
 
@@ -75,7 +75,8 @@ class BankFileView(Model):
     """What became of a file. ``entries`` are its booked entries on our accounts.
 
     ``new_entries`` were told by no file before; ``notices`` are no money; ``losses`` could not be
-    read; ``credited`` and ``unmatched`` count receipts made of what it told first.
+    read; ``credited`` and ``unmatched`` count receipts made of what it told first; ``told``: all
+    whom it concerns know it.
     """
 
     digest: str
@@ -94,8 +95,14 @@ class BankFileView(Model):
     unmatched: int = 0
     payments: int = 0
     received_at: datetime | None = None
+    told: bool = False
     not_understood: tuple[NotUnderstood, ...] = ()
     needs_person: str = ""
+
+    @property
+    def worked_off(self) -> bool:
+        """Whether nothing is left to do with the file."""
+        return self.state.ended and (self.told or self.state is BankFileState.REFUSED)
 
 
 class BankFileCommand(Model):
@@ -150,8 +157,8 @@ class BankFileDoor(Protocol):
         """The days of our accounts that the file speaks of, to be reconciled (C-14)."""
         ...
 
-    async def view_bank_file(self, command: BankFileCommand) -> BankFileView:
-        """The file as it stands."""
+    async def end_bank_file(self, command: BankFileCommand) -> BankFileView:
+        """Note that all were told, unless it is to be read again; answer the file as it stands."""
         ...
 
 

@@ -42,6 +42,7 @@ class TransferKind(StrEnum):
     RECEIPT_RETURN = "receipt_return"
     RECEIPT_RETURN_PAID = "receipt_return_paid"
     RECEIPT_RETURN_FAILED = "receipt_return_failed"
+    RETURN_SETTLED = "return_settled"
     BANK_DEBIT = "bank_debit"
     BANK_DEBIT_REVERSED = "bank_debit_reversed"
     BANK_CHARGE = "bank_charge"

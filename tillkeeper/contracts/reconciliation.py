@@ -17,7 +17,9 @@ LOOK: Final = "look"
 DIFFERENCES_SHOWN_MAX: Final = 100
 """A view names no more than these; it always counts all."""
 
-AccountId = Annotated[int, Field(gt=0)]
+ACCOUNT_ID_MAX: Final = 2**63 - 1
+
+AccountId = Annotated[int, Field(gt=0, le=ACCOUNT_ID_MAX)]
 """Number of one of our bank accounts in the book, not the bank's number of it."""
 
 Day = Annotated[date, Field(ge=EARLIEST.date(), lt=LATEST.date())]

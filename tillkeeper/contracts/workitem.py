@@ -11,10 +11,10 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Final, Generic, Protocol, TypeVar
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from tillkeeper.contracts.base import Identifier, Model, Moment, Name, NotUnderstood, Text
-from tillkeeper.contracts.errors import Code
+from tillkeeper.contracts.errors import Code, flaw
 from tillkeeper.contracts.money import AmountMinor
 
 WORKFLOW: Final = "WorkItem"
@@ -22,6 +22,19 @@ ITEM_ID_MAX: Final = 2**63 - 1
 
 ItemId = Annotated[int, Field(ge=1, le=ITEM_ID_MAX)]
 """Number of an item, from 1."""
+
+SYSTEM: Final = "tillkeeper"
+"""How the audit names what no person did."""
+
+
+def _person(value: str) -> str:
+    if value.casefold() == SYSTEM:
+        raise flaw(Code.FIELD_INVALID, "this name stands for what no person did")
+    return value
+
+
+Actor = Annotated[Identifier, AfterValidator(_person)]
+"""The person who acts; never the system's own name (C-07)."""
 
 
 def item_workflow_id(item: int) -> str:
@@ -71,6 +84,8 @@ class Outcome(StrEnum):
     MATCHED = "MATCHED"
     RETURNED = "RETURNED"
     CHARGED = "CHARGED"
+    PAID = "PAID"
+    """The debit was a payment of ours."""
     ACKNOWLEDGED = "ACKNOWLEDGED"
     RESOLVED = "RESOLVED"
     """It came right by itself: a missing statement arrived, a difference went."""
@@ -85,6 +100,8 @@ class ItemAction(StrEnum):
     """Pay the receipt back to its sender."""
     CHARGE = "CHARGE"
     """Book the debit as a bank charge."""
+    PAYMENT = "PAYMENT"
+    """The debit is a payment of ours: the target, its end-to-end id; what is more is a charge."""
     ACKNOWLEDGE = "ACKNOWLEDGE"
     """Take note; nothing moves."""
 
@@ -100,14 +117,14 @@ class ItemStart(Model):
 class ClaimItem(Model):
     """Take an item, so that nobody else works on it."""
 
-    actor: Identifier
+    actor: Actor
 
 
 class ReleaseItem(Model):
     """Give an item back; the proposer withdraws his proposal by it."""
 
     reason: Text
-    actor: Identifier
+    actor: Actor
 
 
 class ReturnTo(Model):
@@ -126,18 +143,22 @@ class Propose(Model):
     action: ItemAction
     target: Text | None = None
     reason: Text
-    actor: Identifier
+    actor: Actor
     return_to: ReturnTo | None = None
 
 
 class Approve(Model):
-    """A second person's yes to exactly what was shown (C-07); the amount in minor units."""
+    """A second person's yes to exactly what was shown (C-07); the amount in minor units.
+
+    ``payee_digest`` is a return's, as its proposal shows it.
+    """
 
     proposal: int
     action: ItemAction
     target: Text | None = None
     amount_minor: AmountMinor | None = None
-    actor: Identifier
+    payee_digest: Text | None = None
+    actor: Actor
 
 
 class RejectProposal(Model):
@@ -145,11 +166,15 @@ class RejectProposal(Model):
 
     proposal: int
     reason: Text
-    actor: Identifier
+    actor: Actor
 
 
 class ProposalView(Model):
-    """What is proposed, or was done; the payee of a return is masked."""
+    """What is proposed, or was done; the payee of a return is masked.
+
+    ``payee_digest`` (keyed) tells one payee from all others; ``payee_differs`` names the fields
+    in which the bank told another one, or nothing.
+    """
 
     number: int
     action: ItemAction
@@ -158,6 +183,8 @@ class ProposalView(Model):
     reason: str
     payee: str = ""
     payee_account: str = ""
+    payee_digest: str | None = None
+    payee_differs: tuple[str, ...] = ()
     proposed_by: str
     proposed_at: datetime
     fingerprint: str = ""

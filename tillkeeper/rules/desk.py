@@ -27,12 +27,16 @@ from tillkeeper.contracts.workitem import (
 _ACTIONS: Final = MappingProxyType(
     {
         ItemKind.UNMATCHED_RECEIPT: (ItemAction.MATCH, ItemAction.RETURN),
-        ItemKind.UNKNOWN_DEBIT: (ItemAction.CHARGE,),
+        ItemKind.UNKNOWN_DEBIT: (ItemAction.CHARGE, ItemAction.PAYMENT),
+        # Its money stands in suspense: a note alone would leave it there without work.
+        ItemKind.CREDIT_REVERSED: (ItemAction.CHARGE,),
     }
 )
 _NOTE_ONLY: Final = (ItemAction.ACKNOWLEDGE,)
 
-FOUR_EYES: Final = frozenset({ItemAction.MATCH, ItemAction.RETURN, ItemAction.CHARGE})
+FOUR_EYES: Final = frozenset(
+    {ItemAction.MATCH, ItemAction.RETURN, ItemAction.CHARGE, ItemAction.PAYMENT}
+)
 """What moves money needs a second person (C-07)."""
 
 OUTCOMES: Final = MappingProxyType(
@@ -40,6 +44,7 @@ OUTCOMES: Final = MappingProxyType(
         ItemAction.MATCH: Outcome.MATCHED,
         ItemAction.RETURN: Outcome.RETURNED,
         ItemAction.CHARGE: Outcome.CHARGED,
+        ItemAction.PAYMENT: Outcome.PAID,
         ItemAction.ACKNOWLEDGE: Outcome.ACKNOWLEDGED,
     }
 )
@@ -153,8 +158,13 @@ def _proposal_refusals(item: ItemView, body: Propose) -> list[Reason]:
             target_of(body.target)
         except Rejected as refusal:
             reasons += refusal.reasons
+    elif body.action is ItemAction.PAYMENT:
+        if body.target is None:
+            detail = "a payment needs its target: the end-to-end id"
+            reasons.append(Reason(code=Code.TARGET_MISSING, detail=detail))
     elif body.target is not None:
-        reasons.append(Reason(code=Code.FIELD_INVALID, detail="target: only a match has one"))
+        detail = "target: only a match or a payment has one"
+        reasons.append(Reason(code=Code.FIELD_INVALID, detail=detail))
     if body.return_to is not None and body.action is not ItemAction.RETURN:
         detail = "return_to: only a return has it"
         reasons.append(Reason(code=Code.FIELD_INVALID, detail=detail))
@@ -162,11 +172,11 @@ def _proposal_refusals(item: ItemView, body: Propose) -> list[Reason]:
 
 
 def _shown(item: ItemView, body: Approve) -> bool:
-    """Whether the approval names what is proposed: its number, action, target and amount."""
-    proposal = item.proposal
-    return proposal is not None and (
-        (proposal.number, proposal.action, proposal.target, proposal.amount_minor)
-        == (body.proposal, body.action, body.target, body.amount_minor)
+    """Whether the approval names what is proposed: number, action, target, amount and payee."""
+    made = item.proposal
+    return made is not None and (
+        (made.number, made.action, made.target, made.amount_minor, made.payee_digest)
+        == (body.proposal, body.action, body.target, body.amount_minor, body.payee_digest)
     )
 
 

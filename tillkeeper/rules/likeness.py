@@ -96,6 +96,7 @@ def _alike(told: Movement, known: Movement, *, strict: bool, most: int) -> bool:
 
 
 def total(entries: Sequence[Movement]) -> int:
+    """What the movements sum up to, in signed minor units."""
     return sum(one.signed for one in entries)
 
 
@@ -106,6 +107,7 @@ def first_told(identity: Identity, told: Sequence[Movement]) -> date:
 
 
 def begins(known: Known) -> date:
+    """The first day of which the statement tells."""
     return min(first_day(known.identity), *days_of(known))
 
 

@@ -2,7 +2,8 @@
 
 Decides only, on what its caller found. Money is never credited on a guess: a request that is
 merely likely is suggested to people and stays open. A reference code tells apart what name and
-exact amount leave equal; it never stands in for either.
+exact amount leave equal; it never stands in for either, and money whose code names another request
+than name and amount do is for people.
 """
 
 from __future__ import annotations
@@ -56,17 +57,22 @@ class Match:
 
 
 def match(arrived: Arrived, candidates: Sequence[Candidate]) -> Match:
-    """Credit the one open request of the payer's company with the exact amount, or none."""
+    """Credit the one open request of the payer's company with the exact amount, or none.
+
+    Where a code names another known request, paid or open, name and amount alone are a guess (P-25,
+    P-32); a code that names none is no word at all.
+    """
     named = [c for c in candidates if c.same_name]
     still_open = [c for c in named if c.open_at(arrived.received_at)]
     exact = [c for c in still_open if c.amount_minor == arrived.amount_minor]
     if arrived.payer_kind is PayerKind.PERSONAL:
         return Match(reason=Code.NOT_CORPORATE, suggests=_meant(arrived, exact) or _only(exact))
-    chosen = exact if len(exact) == 1 else _coded(arrived, exact)
+    coded = _coded(arrived, candidates)
+    chosen = exact if len(exact) == 1 and not coded else _coded(arrived, exact)
     if len(chosen) == 1:
         return Match(credits=chosen[0])
     if exact:
-        return Match(reason=Code.AMBIGUOUS)
+        return Match(reason=Code.AMBIGUOUS, suggests=_meant(arrived, candidates))
     reason, likely = _unmatched(arrived, candidates, named, still_open)
     return Match(reason=reason, suggests=_meant(arrived, candidates) or likely)
 

@@ -26,6 +26,8 @@ ACCEPTED: Final = frozenset(
 )
 REJECTED: Final = "RJCT"
 
+_NO_ID: Final = (None, "", "NOTPROVIDED")
+
 DUPLICATE: Final = frozenset({"AM05", "DU01", "DU02", "DU03", "DU04", "DU05", "DUPL"})
 """Refused because the bank has it already: that proves the first one, it refuses nothing."""
 
@@ -57,14 +59,16 @@ def said_about(
 def _names(one: PaymentStatus, end_to_end_id: str, message_id: str | None) -> bool:
     """Whether a status names the payment; a file of one payment is called by its id."""
     if one.level is StatusLevel.TRANSACTION:
-        return one.end_to_end_id == end_to_end_id
+        # Our files give both ids the same value; a bank may tell the instruction's alone.
+        told = one.end_to_end_id
+        return (one.instruction_id if told in _NO_ID else told) == end_to_end_id
     name = one.payment_id if one.level is StatusLevel.PAYMENT else one.message_id
     return name is not None and name in (end_to_end_id, message_id)
 
 
-def is_overdue(state: PaymentState, left_at: datetime | None, at: datetime) -> bool:
-    """Whether a payment that left has been undecided for too long at ``at``."""
-    return state.open and left_at is not None and at >= left_at + OVERDUE_AFTER
+def is_overdue(state: PaymentState, since: datetime, at: datetime) -> bool:
+    """Whether a payment that left, or waits to, ``since`` is undecided for too long at ``at``."""
+    return state.open and at >= since + OVERDUE_AFTER
 
 
 def next_look(left_at: datetime, now: datetime) -> datetime:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Final
 
@@ -25,12 +25,24 @@ _NO_REFERENCES: Final = frozenset({"", "NONREF", "NOTPROVIDED"})
 
 
 @dataclass(frozen=True, slots=True)
+class Likeness:
+    """What else an entry may be known by, as digests: references in other forms, and people.
+
+    ``people``: who paid, and the end-to-end identification.
+    """
+
+    references: frozenset[str] = frozenset()
+    people: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Movement:
     """An entry of one account: signed minor units, positive when the account gained.
 
     ``dated`` is false where the bank named no day and ``day`` is its file's. ``reference`` is any
     digest of the bank's; None where it gave none. ``stated``: by a statement, not only notified.
     ``early``: a notification told it before its statement did, so its day may be off.
+    ``likeness`` is only asked for where all else does not decide: it costs time.
     """
 
     signed: int
@@ -39,6 +51,7 @@ class Movement:
     reference: str | None
     stated: bool = False
     early: bool = False
+    likeness: Callable[[], Likeness] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +88,15 @@ def same_statement(told: Identity, known: Identity) -> bool:
     return (
         _agree(told.opening_on, known.opening_on)
         and _agree(told.number, known.number)
+        and _agree(told.identifier, known.identifier)
+    )
+
+
+def same_name(told: Identity, known: Identity) -> bool:
+    """Whether both have one number, and no identifier that differs."""
+    return (
+        told.number is not None
+        and told.number == known.number
         and _agree(told.identifier, known.identifier)
     )
 
@@ -116,6 +138,27 @@ def issued_again(told: Sequence[Movement], known: Sequence[Movement]) -> bool:
     return pairing.complete
 
 
+def reissued(told: Sequence[Movement], known: Sequence[Movement]) -> bool:
+    """Whether equal balances that differ from each other are moved by the same amounts."""
+    return sorted(one.signed for one in told) == sorted(one.signed for one in known)
+
+
+def leads_back(told: Identity, known: Sequence[Identity]) -> bool:
+    """Whether statements of its closing day lead from its closing to its opening balance.
+
+    Only then may another statement of the day move the same between the same balances.
+    """
+    reached, waiting = {told.closing}, [told.closing]
+    while waiting:
+        balance = waiting.pop()
+        for one in known:
+            on_day = one.closing_on == told.closing_on and one.opening == balance
+            if on_day and one.closing not in reached:
+                reached.add(one.closing)
+                waiting.append(one.closing)
+    return told.opening in reached
+
+
 def other_money(told: Sequence[Movement], known: Sequence[Movement]) -> bool:
     """Whether statements of one format have no reference in common, although each entry has one."""
     if not told or not known or any(one.reference is None for one in (*told, *known)):
@@ -140,36 +183,40 @@ def told_again(told: Sequence[Movement], known: Sequence[Movement], *, whole: bo
     return pairing.found
 
 
-def first_stated(
-    told: Sequence[Movement], known: Sequence[Movement], *, bare: bool | None = None
-) -> Found:
+def first_stated(told: Sequence[Movement], known: Sequence[Movement]) -> Found:
     """Entries of a new statement that notifications told before; ``known`` may hold others too.
 
-    A statement that gives no references at all is recognised by the day: ``bare`` says so where
-    ``told`` is but a part of it.
+    By the reference, in another form too; without one by the day; then by who paid.
     """
     pairing = _Pairing(told, known, known_if=lambda one: not one.stated)
     pairing.pair_by_reference()
-    if all(one.reference is None for one in told) if bare is None else bare:
-        pairing.pair(_by_day, told_if=lambda one: one.dated)
+    pairing.pair_alike(lambda one: one.references)
+    pairing.pair(_by_day, told_if=lambda one: one.dated and one.reference is None)
+    pairing.pair_alike(lambda one: one.people)
     return pairing.found
 
 
 def notified(told: Sequence[Movement], known: Sequence[Movement]) -> Found:
     """Entries of a notification, each with a reference, that any file told before.
 
-    Among notifications the day must be equal; a statement may name another day for the same.
+    Files may name days some days apart for the same. What merely may be the same, for who paid
+    it, is not sure to be new either: it waits for the statement.
     """
     pairing = _Pairing(told, known)
     pairing.pair(lambda one: (one.signed, one.reference, one.day))
-    pairing.pair_by_reference(known_if=lambda one: one.stated)
-    pairing.pair_undated()
+    pairing.pair_by_reference()
+    pairing.pair_alike(lambda one: one.references)
     pairing.pair(_by_day, known_if=lambda one: one.stated and one.reference is None and one.dated)
+    pairing.pair_alike(lambda one: one.people)
     return pairing.found
 
 
 def _by_day(one: Movement) -> Hashable:
     return one.signed, one.day
+
+
+def _apart(told: Movement, known: Movement) -> int:
+    return abs((told.day - known.day).days) if told.dated and known.dated else 0
 
 
 def _agree(told: object, known: object) -> bool:
@@ -221,6 +268,33 @@ class _Pairing:
             if likes:
                 self.found[place] = likes.pop()
                 taken.add(self.found[place])
+        self.told_left = [place for place in self.told_left if self.found[place] is None]
+        self.known_left = [place for place in self.known_left if place not in taken]
+
+    def pair_alike(self, marks: Callable[[Likeness], frozenset[str]]) -> None:
+        """Pair equal amounts with a mark in common, the nearest days first."""
+        amounts = {self._told[place].signed for place in self.told_left}
+        known: dict[Hashable, list[int]] = defaultdict(list)
+        for place in self.known_left:
+            one = self._known[place]
+            if one.signed in amounts and one.likeness is not None:
+                for mark in marks(one.likeness()):
+                    known[one.signed, mark].append(place)
+        if not known:
+            return
+        near = []
+        for place in self.told_left:
+            one = self._told[place]
+            for mark in marks(one.likeness()) if one.likeness is not None else ():
+                for other in known.get((one.signed, mark), ()):
+                    apart = _apart(one, self._known[other])
+                    if apart <= DAYS_APART_MAX:
+                        near.append((apart, place, other))
+        taken: set[int] = set()
+        for _, place, other in sorted(near):
+            if self.found[place] is None and other not in taken:
+                self.found[place] = other
+                taken.add(other)
         self.told_left = [place for place in self.told_left if self.found[place] is None]
         self.known_left = [place for place in self.known_left if place not in taken]
 

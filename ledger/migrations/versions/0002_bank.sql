@@ -29,9 +29,10 @@ CREATE TABLE bank_files (
     received_at timestamptz NOT NULL,
     read_at     timestamptz,
     booked_at   timestamptz,
+    told_at     timestamptz,                       -- all whom it concerns know of it
     CHECK ((state = 'REFUSED') = (refused IS NOT NULL))
 );
-CREATE INDEX bank_files_open ON bank_files (received_at) WHERE state IN ('RECEIVED', 'READ');
+CREATE INDEX bank_files_open ON bank_files (received_at, digest) WHERE told_at IS NULL AND state <> 'REFUSED';
 
 -- Statements with both balances. Reports and notifications leave no row here.
 CREATE TABLE bank_statements (
@@ -231,7 +232,7 @@ CREATE TRIGGER bank_transactions_immutable BEFORE UPDATE OR DELETE ON bank_trans
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO tillkeeper_writer, tillkeeper_reader;
 GRANT INSERT ON bank_accounts, bank_statements, bank_transactions, payment_statuses TO tillkeeper_writer;
 GRANT UPDATE (currency) ON bank_accounts TO tillkeeper_writer;  -- the row is a lock: FOR UPDATE needs a right to update
-GRANT INSERT, UPDATE (state, encoding, kind, refused, problems, warnings, entries, new_entries, notices, foreign_statements, read_at, booked_at) ON bank_files TO tillkeeper_writer;
+GRANT INSERT, UPDATE (state, encoding, kind, refused, problems, warnings, entries, new_entries, notices, foreign_statements, read_at, booked_at, told_at) ON bank_files TO tillkeeper_writer;
 GRANT INSERT, UPDATE (statement, parts, adds_up, booked_as, reverses) ON bank_entries TO tillkeeper_writer;
 GRANT INSERT, UPDATE (state, reason, message_id, sent_at, decided_at) ON payments TO tillkeeper_writer;
 GRANT INSERT, UPDATE ON work_items, reconciliations, reconciliation_differences TO tillkeeper_writer;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import signal
@@ -148,21 +149,104 @@ class TestDone:
             assert exchange.done(path, hashlib.sha256(body).hexdigest())
         assert sorted(p.read_bytes() for p in exchange.taken.iterdir()) == [b"1", b"2"]
 
-    def test_file_that_was_changed_meanwhile_stays(self, exchange: FolderExchange) -> None:
+    @pytest.mark.parametrize("move", ["done", "refuse"])
+    def test_file_that_was_changed_meanwhile_is_read_again(
+        self, exchange: FolderExchange, clock: Clock, move: str
+    ) -> None:
         path = exchange.inbox / "a.xml"
         path.write_bytes(BODY + b"more")
-        assert not exchange.done(path, DIGEST)
-        assert path.exists()
+        if move == "done":
+            assert not exchange.done(path, DIGEST)
+        else:
+            assert not exchange.refuse(path, "X", digest=DIGEST)
+        assert [name[17:] for name in settled(exchange, clock)] == ["a.xml"]
+        [again] = exchange.ready()
+        assert (exchange.read(again), exchange.name_of(again)) == (BODY + b"more", "a.xml")
+
+    def test_file_that_comes_under_the_name_of_a_claimed_one_is_another(
+        self, exchange: FolderExchange, clock: Clock
+    ) -> None:
+        """C-02: a statement that is dropped while the one before is hashed is not lost."""
+        path = exchange.inbox / "a.xml"
+        path.write_bytes(BODY)
+        assert settled(exchange, clock) == ["a.xml"]
+        ours = exchange.claim(path)
+        path.write_bytes(b"another statement")
+        assert exchange.done(ours, DIGEST)
+        assert path.read_bytes() == b"another statement"
+        assert (exchange.taken / f"{DIGEST[:16]}-a.xml").read_bytes() == BODY
+
+    def test_file_that_was_replaced_before_the_claim_must_settle_first(
+        self, exchange: FolderExchange, clock: Clock
+    ) -> None:
+        path = exchange.inbox / "a.xml"
+        path.write_bytes(BODY)
+        assert settled(exchange, clock) == ["a.xml"]
+        path.unlink()
+        path.write_bytes(b"half of")
+        with pytest.raises(BlockingIOError):
+            exchange.claim(path)
+        assert exchange.ready() == []
+        clock.now += 2
+        [again] = exchange.ready()
+        assert exchange.read(again) == b"half of"
+
+    def test_claimed_file_of_a_killed_run_is_ready_again(
+        self, exchange: FolderExchange, clock: Clock
+    ) -> None:
+        """C-06: whoever claimed it may be dead."""
+        path = exchange.inbox / "a.xml"
+        path.write_bytes(BODY)
+        exchange.claim(path)
+        after = FolderExchange(exchange.root, clock=clock)
+        [name] = settled(after, clock)
+        assert after.done(after.taking / name, DIGEST)
+        assert (after.taken / f"{DIGEST[:16]}-a.xml").read_bytes() == BODY
+
+    @pytest.mark.parametrize("restarted", [False, True])
+    @pytest.mark.parametrize("folder", ["taken", "refused"])
+    def test_file_that_grew_after_it_was_moved_is_read_again(
+        self, exchange: FolderExchange, clock: Clock, folder: str, restarted: bool
+    ) -> None:
+        """An upload that stalled for longer than files settle: the whole is another file."""
+        path = exchange.inbox / "a.xml"
+        with path.open("wb", buffering=0) as sender:
+            sender.write(BODY)
+            if folder == "taken":
+                assert exchange.done(path, DIGEST)
+            else:
+                assert exchange.refuse(path, "BANK_FILE_TRUNCATED")
+            assert settled(exchange, clock) == []
+            sender.write(b"the rest")
+        if restarted:
+            exchange = FolderExchange(exchange.root, clock=clock)
+        assert [name[17:] for name in settled(exchange, clock)] == ["a.xml"]
+        assert [exchange.read(one) for one in exchange.ready()] == [BODY + b"the rest"]
+        assert not (getattr(exchange, folder) / f"{DIGEST[:16]}-a.xml").exists()
+
+    def test_file_that_is_put_off_lets_others_go_first(
+        self, exchange: FolderExchange, clock: Clock
+    ) -> None:
+        """C-10: what cannot be taken costs less with every try, and holds nobody up."""
+        for name in ("a", "b"):
+            (exchange.inbox / name).write_bytes(BODY)
+        assert settled(exchange, clock) == ["a", "b"]
+        assert [exchange.put_off(exchange.inbox / "a") for _ in range(3)] == [1, 2, 3]
+        assert [path.name for path in exchange.ready()] == ["b"]
+        clock.now += 7.9
+        assert [path.name for path in exchange.ready()] == ["b"]
+        clock.now += 0.1
+        assert [path.name for path in exchange.ready()] == ["a", "b"]
 
     def test_file_that_another_worker_moved_is_done(self, exchange: FolderExchange) -> None:
         assert exchange.done(exchange.inbox / "a.xml", DIGEST)
 
     @pytest.mark.parametrize("name", ["é" * 127, "x" * 255, "\udcff.xml"])
     def test_any_name_can_be_moved_and_refused(self, exchange: FolderExchange, name: str) -> None:
-        for move in (lambda p: exchange.done(p, DIGEST), lambda p: exchange.refuse(p, "X")):
-            path = exchange.inbox / name
+        path = exchange.inbox / name
+        for refused in (False, True):
             path.write_bytes(BODY)
-            move(path)
+            assert exchange.refuse(path, "X") if refused else exchange.done(path, DIGEST)
             assert not path.exists()
 
 
@@ -213,6 +297,18 @@ class TestPut:
     ) -> None:
         with pytest.raises(Rejected):
             exchange.put(name, BODY)
+
+    def test_full_disk_leaves_nothing_behind(
+        self, exchange: FolderExchange, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(_: int) -> None:
+            raise OSError(errno.ENOSPC, "no space")
+
+        monkeypatch.setattr(os, "fsync", full)
+        for _ in range(3):
+            with pytest.raises(OSError, match="no space"):
+                exchange.put("p.xml", BODY)
+        assert list(exchange.outbox.iterdir()) == []
 
     def test_side_by_side_it_is_given_out_once(self, exchange: FolderExchange) -> None:
         """Two workers, and a bank that fetches at once."""

@@ -142,3 +142,17 @@ class TestLetters:
         assert refused("1\n2\n3\n") is Code.BANK_FILE_KIND_UNKNOWN
         assert refused("\n" * 300_000) is Code.BANK_FILE_EMPTY
         assert refused("x" + "\n" * 300_000) is Code.BANK_FILE_KIND_UNKNOWN
+
+    def test_control_characters_are_replaced_and_told(self) -> None:
+        """C-02: no book keeps a NUL; the rest of the file is booked all the same."""
+        found = read(changed("Kontoauszug", "Konto\0\x1bauszug"))
+        assert [one.amount_minor for one in found.transactions] == [
+            one.amount_minor for one in read(FILE).transactions
+        ]
+        assert "\\u0000" not in found.model_dump_json()
+        [problem] = found.problems
+        assert (problem.code, problem.line) == (Code.BANK_FILE_ENCODING, 10)
+
+    @pytest.mark.parametrize("end", ["\x1a", "\0\0", "\x03"])
+    def test_marks_of_the_end_are_no_loss(self, end: str) -> None:
+        assert read(FILE + end).problems == read(FILE).problems

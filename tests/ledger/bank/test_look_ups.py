@@ -23,7 +23,8 @@ LOOK_UPS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "parts": (entries._PARTS, ([1],)),
     "reported": (booking._REPORTED, (["d"],)),
     "taken back": (reversals._RECEIPTS, ("d", "CNY")),
-    "suspense": (reversals._SUSPENSE, (1, ["d"], False)),
+    "suspense": (reversals._SUSPENSE, (1, ["d"], [1], False)),
+    "told": (receipts._TOLD, ("d", "CNY", 1)),
 }
 
 

@@ -1,0 +1,98 @@
+"""``tillkeeper bank payments``: payments out, their state and age, and how to set one going again.
+
+Payees are masked, for a list is read over shoulders (C-11). A restart moves no money of its own:
+the payment's run asks the database first, and its file is the same bytes under the same name.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from console.asking import identifier, with_house
+from console.connection import House
+from console.output import AsJson, answer, json_wanted, people, presentable, show
+from ledger.engine import in_transaction
+from ledger.payment_rows import latest_payments, open_payments, payment_view, read_payment
+from tillkeeper.contracts.money import format_amount
+from tillkeeper.contracts.payment import PayoutView, payout_workflow_id
+
+
+def payments(
+    restart: Annotated[
+        str | None,
+        typer.Option(
+            "--restart", help="Start the run of the payment with this id, if it has none."
+        ),
+    ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Decided ones too, the newest first.")
+    ] = False,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=500)] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List payments whose end is still to come, the oldest first, with state and age."""
+    if restart is not None:
+        _restart(identifier(restart, "restart"))
+        return
+    now = datetime.now(UTC)
+
+    async def work(house: House) -> list[PayoutView]:
+        async def read(connection: AsyncConnection) -> list[PayoutView]:
+            rows = await (latest_payments if every else open_payments)(connection, limit)
+            return [payment_view(house.ring, row, now) for row in rows]
+
+        return await in_transaction(house.engine, read)
+
+    found = with_house(work)
+    if json_wanted():
+        answer({"payments": [_body(one, now) for one in found]})
+        return
+    table = Table(title="Payments", title_justify="left")
+    for heading in ("id", "state", "age", "amount", "payee", "account", "file", ""):
+        table.add_column(heading, justify="right" if heading in ("age", "amount") else "left")
+    for one in found:
+        table.add_row(*map(escape, _cells(one, now)))
+    people().print(table)
+
+
+def _restart(name: str) -> None:
+    async def work(house: House) -> PayoutView:
+        row = await in_transaction(house.engine, lambda c: read_payment(c, name))
+        if row.state.open:
+            await (await house.tillkeeper()).start_payout(name)
+        return payment_view(house.ring, row, datetime.now(UTC))
+
+    view = with_house(work)
+    body = {"workflow_id": payout_workflow_id(name), "state": view.state.value}
+    show(body | {"started": view.state.open}, f"Payment {name}")
+
+
+def _age_s(one: PayoutView, now: datetime) -> int:
+    since = one.recorded_at or now
+    return max(0, int(((one.decided_at or now) - since).total_seconds()))
+
+
+def _body(one: PayoutView, now: datetime) -> dict[str, Any]:
+    hidden = {"steps", "not_understood", "needs_person"}
+    body = presentable(one.model_dump(exclude=hidden), one.currency)
+    return body | {"age_s": _age_s(one, now)}
+
+
+def _cells(one: PayoutView, now: datetime) -> tuple[str, ...]:
+    hours = _age_s(one, now) // 3_600
+    return (
+        one.end_to_end_id,
+        f"{one.state} {one.reason or ''}".strip(),
+        f"{hours // 24}d {hours % 24}h",
+        f"{format_amount(one.amount_minor, one.currency, grouped=True)} {one.currency}",
+        one.payee,
+        one.account,
+        one.message_id or "",
+        "overdue" if one.overdue else "",
+    )
