@@ -14,7 +14,7 @@ from datetime import date
 from ledger.bank.told import Telling, ToldEntry
 from tillkeeper.contracts.bank import BankTransaction
 from tillkeeper.rules.continuity import difference
-from tillkeeper.rules.likeness import Known
+from tillkeeper.rules.likeness import Known, pairs
 from tillkeeper.rules.overlap import Cut, cut
 from tillkeeper.rules.sameness import (
     Found,
@@ -193,7 +193,10 @@ class Shelf:
         return first_stated(_movements(told), movements), among
 
     def _again(self, told: Sequence[ToldEntry], known: Statement) -> tuple[Found, list[Entry]]:
-        """What the statement told before, else what it left out and was notified meanwhile."""
+        """What the statement told before, else what it left out and was notified meanwhile.
+
+        One that makes its closing balance may have been cut: its neighbours tell what is left.
+        """
         among = list(known.entries)
         movements = [entry.movement for entry in among]
         found = told_again(_movements(told), movements, whole=known.whole)
@@ -203,6 +206,15 @@ class Shelf:
             for place, one in zip(left, early, strict=True):
                 found[place] = None if one is None else len(among) + one
             among += more
+        left = [place for place, one in enumerate(found) if one is None]
+        if left and known.whole:
+            beside = [one for one in self._alike(told) if one.statement not in (None, known)]
+            paired = pairs(
+                [told[place].movement for place in left], [one.movement for one in beside]
+            )
+            for place, one in zip(left, paired, strict=True):
+                found[place] = None if one is None else len(among) + one
+            among += beside
         return found, among
 
     def _alike(self, told: Sequence[ToldEntry]) -> list[Entry]:

@@ -324,3 +324,27 @@ class TestAnyOrder:
         assert all(entry.statement is not None for entry in shelf.new_entries)
         kept = [(n, one.identity) for n, one in enumerate(shelf.statements)]
         assert gaps([Stated(n, o.closing_on, o.opening, o.closing) for n, o in kept]) == ()
+
+    def test_a_cut_statement_told_again_tells_nothing_new(self) -> None:
+        """P-26: weeks over each other, told twice; the day that was cut out nets to nothing."""
+        truths = [
+            Truth(signed, on, reference, 0)
+            for on, reference, signed in (
+                (0, "R0", 100), (0, "R1", 100), (0, "S", 100), (1, "S", 100), (2, "S", 100),
+                (1, "S", -100), (2, "S", 100), (2, "S", 100), (0, "R8", 100),
+            )
+        ]  # fmt: skip
+
+        def days(first: int, last: int) -> Telling:
+            opening = sum(one.signed for one in truths if one.on < first)
+            closing = sum(one.signed for one in truths if one.on <= last)
+            named = f"I{first}-{last}"
+            identity = Identity(
+                "camt.053", named, None, opening, later(first), closing, later(last)
+            )
+            return telling(identity, [told_entry(one) for one in truths if first <= one.on <= last])
+
+        shelf = Shelf(1, [], [])
+        for first, last in ((2, 2), (1, 2), (0, 1), (2, 2), (0, 1)):
+            shelf.take(days(first, last))
+        assert len(shelf.new_entries) == len(truths)
