@@ -169,15 +169,16 @@ class TestPaymentTwice:
     async def test_second_debit_is_taken_back_and_the_payment_stays_paid(self, till: Till) -> None:
         """C-12, C-13: debited twice; the first that comes back is the debit too many."""
         name = await returning(till)
-        for reference in ("D1", "D2"):
-            await till.bring(notified(Line(-500_000, reference, end_to_end_id=name)))
+        debits = [Line(-500_000, one, end_to_end_id=name) for one in ("D1", "D2")]
+        await till.bring(notified(*debits))
         assert (await till.items())[-1] == UNKNOWN_OPEN
-        await till.bring(notified(Line(500_000, "D2", end_to_end_id=name, reversal=True)))
+        back = Line(500_000, "D2", end_to_end_id=name, reversal=True)
+        await till.bring(notified(back))
         assert await payment_state(till) == "PAID"
         assert [row[0] for row in await till.receipts()] == ["RETURNED"]
         assert (await till.balances(), (await till.items())[-1]) == ({}, UNKNOWN_RESOLVED)
         assert await till.sound()
-        await till.bring(notified(Line(500_000, "C9", end_to_end_id=name)))
+        await till.bring(stated(*debits, back, Line(500_000, "C9", end_to_end_id=name)))
         assert await payment_state(till) == "RETURNED"
         assert await till.balances() == {"bank": 500_000, "unmatched_receipts": 500_000}
         assert await till.sound()
