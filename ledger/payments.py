@@ -54,7 +54,7 @@ _INSERT: Final = """
 INSERT INTO payments (end_to_end_id, subject, fingerprint, amount, currency, creditor_sealed, state,
                       recorded_at)
 VALUES ($1, $2, $3, $4, $5, $6, 'RECORDED', $7)
-ON CONFLICT (subject) DO NOTHING RETURNING id"""
+ON CONFLICT DO NOTHING RETURNING id"""
 
 _SENT: Final = """
 UPDATE payments SET message_id = $2, sent_at = $3,
