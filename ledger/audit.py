@@ -59,9 +59,7 @@ class Audit:
         after: dict[str, Any],
     ) -> None:
         """Write down a change of ``subject``: only the fields that differ."""
-        old, new = _differing(before, after)
-        parameters = (subject, act.action, act.actor, self._reason(act), old, new)
-        await execute(connection, _INSERT, (*parameters, act.profile, act.at))
+        await _write(connection, act, (subject, before, after), self._reason(act))
 
     async def record_all(
         self, connection: AsyncConnection, act: Act, changes: Sequence[Change]
@@ -87,8 +85,15 @@ async def record_system_act(
     after: dict[str, Any],
 ) -> None:
     """Write down a change for which nobody typed a reason: nothing is to be sealed."""
+    await _write(connection, act, (subject, before, after), None)
+
+
+async def _write(
+    connection: AsyncConnection, act: Act, change: Change, reason: bytes | None
+) -> None:
+    subject, before, after = change
     old, new = _differing(before, after)
-    parameters = (subject, act.action, act.actor, None, old, new, act.profile, act.at)
+    parameters = (subject, act.action, act.actor, reason, old, new, act.profile, act.at)
     await execute(connection, _INSERT, parameters)
 
 

@@ -30,8 +30,6 @@ _COLUMNS: Final = """
 
 _READ: Final = f"SELECT {_COLUMNS} WHERE t.merchant = $1 AND t.request = $2"
 
-_READ_BY_ID: Final = f"SELECT {_COLUMNS} WHERE t.id = $1"
-
 _INSERT: Final = """
 INSERT INTO topup_requests (
     merchant, request, account, currency, amount, state, fingerprint, method, entry_point, reasons,
@@ -100,11 +98,6 @@ async def read_topup(connection: AsyncConnection, merchant: str, request: str) -
     """The request as it stands, or None."""
     rows = await fetch(connection, _READ, (merchant, request))
     return _row(rows[0]) if rows else None
-
-
-async def read_topup_by_id(connection: AsyncConnection, topup: int) -> TopUpRow:
-    """The request with that row id, which must exist."""
-    return _row((await fetch(connection, _READ_BY_ID, (topup,)))[0])
 
 
 async def equal_request_open(connection: AsyncConnection, account: int, amount_minor: int) -> bool:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
-
-from tillkeeper.client.calls import Calls, Ended, answered
+from tillkeeper.client.calls import ANEW, Calls
 from tillkeeper.contracts import bank_file
 from tillkeeper.contracts.bank_file import (
     AGAIN,
@@ -15,7 +13,6 @@ from tillkeeper.contracts.bank_file import (
     BankFileView,
     bank_file_workflow_id,
 )
-from tillkeeper.contracts.base import Model
 from tillkeeper.contracts.errors import Code
 
 
@@ -29,7 +26,7 @@ class BankCalls(Calls):
         """
         request = BankFileRequest(digest=digest)
         workflow_id = bank_file_workflow_id(digest)
-        await self._start_again(bank_file.WORKFLOW, workflow_id, request, nudge=AGAIN)
+        await self._started(bank_file.WORKFLOW, workflow_id, request, reuse=ANEW, nudge=AGAIN)
         return await self._recorded(workflow_id, BankFileView, missing=Code.BANK_FILE_UNKNOWN)
 
     async def bank_file(self, digest: str) -> BankFileView | None:
@@ -38,24 +35,5 @@ class BankCalls(Calls):
 
     async def watch_exchange(self) -> None:
         """Have the exchange watched, for ever; where it is watched already, nothing changes."""
-        await self._start_again(EXCHANGE_WORKFLOW, EXCHANGE_WORKFLOW_ID, BankExchangeRequest())
-
-    async def _start_again(
-        self, workflow: str, workflow_id: str, request: Model, *, nudge: str | None = None
-    ) -> None:
-        """Start, or nudge the one that runs: the database knows what a run before has done."""
-        try:
-            await answered(
-                self._client.start_workflow(
-                    workflow,
-                    request,
-                    id=workflow_id,
-                    task_queue=self._task_queue,
-                    id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-                    id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-                    start_signal=nudge,
-                    rpc_timeout=self._within,
-                )
-            )
-        except Ended:
-            return
+        request = BankExchangeRequest()
+        await self._started(EXCHANGE_WORKFLOW, EXCHANGE_WORKFLOW_ID, request, reuse=ANEW)

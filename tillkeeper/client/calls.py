@@ -34,6 +34,12 @@ TASK_QUEUE: Final = "tillkeeper"
 ANSWER_WITHIN: Final = timedelta(seconds=30)
 """How long a call waits for a worker; after that it is Unavailable and may be sent again."""
 
+ONCE: Final = WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY
+"""A lifecycle that ended well is over; one that failed may begin again."""
+
+ANEW: Final = WorkflowIDReusePolicy.ALLOW_DUPLICATE
+"""A run that only looks: the database knows what a run before has done."""
+
 _LOOK_S: Final = 0.05
 
 View = TypeVar("View", bound=Model)
@@ -59,8 +65,16 @@ class Calls:
         self._task_queue = task_queue
         self._within = answer_within
 
-    async def _started(self, workflow: str, workflow_id: str, request: Model) -> None:
-        """Start, unless it runs or has ended: then its result is the answer."""
+    async def _started(
+        self,
+        workflow: str,
+        workflow_id: str,
+        request: Model,
+        *,
+        reuse: WorkflowIDReusePolicy = ONCE,
+        nudge: str | None = None,
+    ) -> None:
+        """Start, unless it runs (then it hears ``nudge``) or, once only, has ended well."""
         with contextlib.suppress(Ended):
             await answered(
                 self._client.start_workflow(
@@ -69,7 +83,8 @@ class Calls:
                     id=workflow_id,
                     task_queue=self._task_queue,
                     id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-                    id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
+                    id_reuse_policy=reuse,
+                    start_signal=nudge,
                     rpc_timeout=self._within,
                 )
             )
@@ -80,7 +95,14 @@ class Calls:
         start = self._starting(workflow, workflow_id, request)
         return await self._ask_with_start(start, update, request, view)
 
-    def _starting(self, workflow: str, workflow_id: str, request: Model) -> Starting:
+    def _starting(
+        self,
+        workflow: str,
+        workflow_id: str,
+        request: Model,
+        *,
+        reuse: WorkflowIDReusePolicy = ONCE,
+    ) -> Starting:
         """How the workflow is started where it does not run yet."""
         return WithStartWorkflowOperation(
             workflow,
@@ -88,7 +110,7 @@ class Calls:
             id=workflow_id,
             task_queue=self._task_queue,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
+            id_reuse_policy=reuse,
         )
 
     async def _ask_with_start(

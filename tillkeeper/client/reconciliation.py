@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from datetime import date
-from typing import Any, Final
 
-from temporalio.client import WithStartWorkflowOperation
-from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
-
-from tillkeeper.client.calls import Calls, Ended, answered
+from tillkeeper.client.calls import ANEW, Calls, Ended
 from tillkeeper.contracts.base import at_the_door
 from tillkeeper.contracts.errors import Unavailable
 from tillkeeper.contracts.reconciliation import (
@@ -20,8 +14,6 @@ from tillkeeper.contracts.reconciliation import (
     ReconciliationView,
     reconciliation_workflow_id,
 )
-
-_LOOK_S: Final = 0.05
 
 
 class ReconciliationCalls(Calls):
@@ -33,27 +25,9 @@ class ReconciliationCalls(Calls):
         ``account`` is its number in the book. Raises Rejected(BANK_ACCOUNT_UNKNOWN), Unavailable.
         """
         start = at_the_door(ReconciliationStart, {"account": account, "day": day})
-        operation: WithStartWorkflowOperation[Any, Any] = WithStartWorkflowOperation(
-            WORKFLOW,
-            start,
-            id=reconciliation_workflow_id(account, day),
-            task_queue=self._task_queue,
-            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-        )
+        workflow_id = reconciliation_workflow_id(account, day)
+        operation = self._starting(WORKFLOW, workflow_id, start, reuse=ANEW)
         try:
-            return await answered(
-                self._client.execute_update_with_start_workflow(
-                    LOOK,
-                    start,
-                    start_workflow_operation=operation,
-                    result_type=ReconciliationView,
-                    rpc_timeout=self._within,
-                )
-            )
+            return await self._ask_with_start(operation, LOOK, start, ReconciliationView)
         except Ended:
             raise Unavailable("the look ended while it was asked for; ask again") from None
-        finally:
-            # The start keeps its own failure; one that nobody looks at is logged with a traceback.
-            with contextlib.suppress(Exception):
-                await asyncio.wait_for(operation.workflow_handle(), _LOOK_S)
