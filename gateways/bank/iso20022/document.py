@@ -99,6 +99,12 @@ def local(element: etree._Element) -> str:
     return tag[tag.rfind("}") + 1 :] if isinstance(tag, str) else ""
 
 
+def namespace(element: etree._Element) -> str:
+    """The element's namespace as the file has it, which may be no proper one; empty without."""
+    tag = element.tag
+    return tag[1 : tag.rfind("}")] if isinstance(tag, str) and "}" in tag else ""
+
+
 def release(element: etree._Element) -> None:
     """Forget an element that was read, and the like ones before it, so that memory stays flat."""
     element.clear()
@@ -145,7 +151,7 @@ def _finish(parser: etree.XMLPullParser) -> etree._Element | None:
     try:
         root = parser.close()
     except etree.XMLSyntaxError as error:
-        if _code(error) == etree.ErrorTypes.ERR_INTERNAL_ERROR:
+        if _code(error) in (etree.ErrorTypes.ERR_INTERNAL_ERROR, etree.ErrorTypes.WAR_NS_URI):
             raise Rejected(Code.BANK_FILE_MALFORMED, detail="no well-formed XML") from None
         raise Rejected(Code.BANK_FILE_TRUNCATED, detail="the file ends too early") from None
     return root if isinstance(root, etree._Element) else None
@@ -202,7 +208,7 @@ def _kind_of(head: bytes) -> tuple[FileKind, str | None]:
             raise Rejected(Code.BANK_FILE_DOCTYPE, detail="a bank's file has no document type")
         kind = _MESSAGES.get(_VERSION_SUFFIX.sub("", local(element)))
         if kind is not None:
-            found = _VERSION.search(etree.QName(element).namespace or "")
+            found = _VERSION.search(namespace(element))
             return kind, found[0] if found else None
         if count > ENVELOPE_ELEMENTS_MAX:
             break

@@ -14,6 +14,7 @@ from typing import Final
 from lxml import etree
 
 from gateways.bank.amounts import exact_minor
+from gateways.bank.iso20022.document import namespace
 from gateways.bank.simulator.models import PaymentOrder, Refused
 from tillkeeper.contracts.base import at_the_door
 from tillkeeper.contracts.errors import Rejected
@@ -52,7 +53,8 @@ def read_payment_file(body: bytes) -> PaymentFile:
     if header is None or message_id is None or len(message_id) > _ID_CHARS_MAX:
         raise Refused(400, "FF01", "a pain.001 without header")
     instructions = tuple(_instructions(message))
-    name = str(etree.QName(message.getparent()).namespace or "").rpartition(":")[2]
+    document = message.getparent()
+    name = "" if document is None else namespace(document).rpartition(":")[2]
     return PaymentFile(
         message_id=message_id,
         message_name=name or "pain.001",

@@ -94,6 +94,15 @@ class TestDamage:
         assert refused(damage(STATEMENT)) is code
 
 
+class TestNamespace:
+    @pytest.mark.parametrize("odd", ["{urn:", "urn:}", "urn:{{", "urn: "])
+    def test_namespace_that_is_no_uri_is_refused(self, odd: str) -> None:
+        """The fuzzer's find: a brace in it broke the library's own splitting of names."""
+        assert refused(STATEMENT.replace('xmlns="urn:', f'xmlns="{odd}', 1)) is (
+            Code.BANK_FILE_MALFORMED
+        )
+
+
 class TestSize:
     def test_file_over_the_limit_is_refused(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
