@@ -55,6 +55,8 @@ class TransferKind(StrEnum):
     WITHDRAWAL = "withdrawal"
     WITHDRAWAL_PAID = "withdrawal_paid"
     WITHDRAWAL_RETURNED = "withdrawal_returned"
+    WITHDRAWAL_SETTLED = "withdrawal_settled"
+    WITHDRAWAL_SENT_BACK = "withdrawal_sent_back"
     DUES_HELD = "dues_held"
     DUES_SETTLED = "dues_settled"
     DUES_CLEARED = "dues_cleared"

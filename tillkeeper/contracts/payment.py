@@ -181,10 +181,14 @@ class PaymentFormat(StrEnum):
 
 
 class PaymentState(StrEnum):
-    """Where a payment stands. Only a booked debit makes it PAID, no status ever does (C-12)."""
+    """Where a payment stands. Only a booked debit makes it PAID, no status ever does (C-12).
+
+    UNCLEAR: it may have left, the bank gave no answer; it is asked for, never sent again.
+    """
 
     RECORDED = "RECORDED"
     SENT = "SENT"
+    UNCLEAR = "UNCLEAR"
     ACCEPTED = "ACCEPTED"
     REJECTED = "REJECTED"
     PAID = "PAID"
@@ -193,30 +197,60 @@ class PaymentState(StrEnum):
     @property
     def open(self) -> bool:
         """Whether the bank's answer is still to come."""
-        return self in (PaymentState.RECORDED, PaymentState.SENT, PaymentState.ACCEPTED)
+        return self in _OPEN
 
 
-def payout_workflow_id(end_to_end_id: str) -> str:
-    """The payment's id for life is the workflow's."""
-    return f"payout/{end_to_end_id}"
+_OPEN: Final = frozenset(
+    {PaymentState.RECORDED, PaymentState.SENT, PaymentState.UNCLEAR, PaymentState.ACCEPTED}
+)
 
 
-class PayoutStart(Model):
-    """Send a recorded payment and see it through; carried on when the run continues as new."""
+class Rail(StrEnum):
+    """By which way a payment leaves: a file in the exchange, or the bank's own door."""
 
-    end_to_end_id: Identifier
-    not_understood: tuple[NotUnderstood, ...] = ()
+    FILE = "file"
+    HTTP = "http"
+
+
+class FailureClass(StrEnum):
+    """What may be done after the bank's proven no (S-44, E-10, E-11)."""
+
+    RETRY_NOW = "RETRY_NOW"
+    """The bank's own trouble: again after a short while."""
+    RETRY_LATER = "RETRY_LATER"
+    """A limit or a cut-off: again on the next day."""
+    NEEDS_PAYEE = "NEEDS_PAYEE"
+    """The payee's account: wrong, closed, of another name."""
+    NEEDS_PAYER = "NEEDS_PAYER"
+    """Our account: too little on it, blocked."""
+    NEVER = "NEVER"
+    """Forbidden, or a reason that nobody here knows: a person decides."""
+
+
+def payout_workflow_id(run: str) -> str:
+    """The id for life of the first payment is the workflow's; later attempts stay in its run."""
+    return f"payout/{run}"
 
 
 class PayoutView(Model):
     """One payment as people see it; payee and account are masked. Amount in minor units.
 
     ``reason`` is the bank's code. ``overdue`` is set while the bank says nothing for too long.
+    ``run`` is the first attempt's end-to-end id, by which the payout's run is called.
+    ``retry_at`` is set where a rejected payment is tried again, by a new attempt;
+    ``ask_at`` where the bank is to be asked what became of it.
     """
 
     end_to_end_id: str
     subject: str = ""
     state: PaymentState = PaymentState.RECORDED
+    rail: Rail = Rail.FILE
+    run: str = ""
+    attempt: int = 1
+    failure: FailureClass | None = None
+    retry_at: datetime | None = None
+    ask_at: datetime | None = None
+    merchant: str = ""
     amount_minor: int = 0
     currency: str = ""
     payee: str = ""
@@ -230,6 +264,19 @@ class PayoutView(Model):
     steps: tuple[Step, ...] = ()
     not_understood: tuple[NotUnderstood, ...] = ()
     needs_person: str = ""
+
+
+class PayoutStart(Model):
+    """Send a recorded payment and see it through; carried on when the run continues as new.
+
+    Whatever was not recorded before is not paid, so nobody pays by starting a run. ``current`` is
+    the attempt that the run has come to, ``known`` the payment as the starter saw it.
+    """
+
+    end_to_end_id: Identifier
+    current: Identifier | None = None
+    known: PayoutView | None = None
+    not_understood: tuple[NotUnderstood, ...] = ()
 
 
 class PayoutCommand(Model):
@@ -261,6 +308,25 @@ class PayoutDoor(Protocol):
 
     async def mark_payment_sent(self, command: SentCommand) -> PayoutView:
         """Remember that the file has left."""
+        ...
+
+    async def submit_payment(self, command: PayoutCommand) -> PayoutView:
+        """Give the payment to the bank's door, at most once ever; the payment as it stands then.
+
+        It is marked before the call and answered after it: a kill in between, or no answer, leaves
+        it UNCLEAR. Raises Rejected(BANK_DOOR_MISSING | BANK_ACCOUNT_UNKNOWN | …), nothing sent.
+        """
+        ...
+
+    async def ask_about_payment(self, command: PayoutCommand) -> PayoutView:
+        """Ask the bank's door what became of it; no answer changes nothing (C-12).
+
+        "Not found" is a no only after the bank's stated delay.
+        """
+        ...
+
+    async def record_next_attempt(self, command: PayoutCommand) -> PayoutView:
+        """After a proven no: the next attempt, with an id of its own; again, the same one."""
         ...
 
     async def note_overdue_payment(self, command: PayoutCommand) -> PayoutView:

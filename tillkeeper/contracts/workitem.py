@@ -67,6 +67,10 @@ class ItemKind(StrEnum):
     """``payment/<end-to-end id>``: the bank refused a payment of ours."""
     PAYMENT_OVERDUE = "PAYMENT_OVERDUE"
     """``payment/<end-to-end id>``: the bank says nothing about a payment of ours (C-12)."""
+    WITHDRAWAL_FAILED = "WITHDRAWAL_FAILED"
+    """``withdrawal/<merchant>/<request>``: approved, and not paid by the bank (P-71)."""
+    WITHDRAWAL_OVERDUE = "WITHDRAWAL_OVERDUE"
+    """``withdrawal/<merchant>/<request>``: nobody has decided it for days (P-68)."""
 
 
 class ItemState(StrEnum):
@@ -86,6 +90,10 @@ class Outcome(StrEnum):
     CHARGED = "CHARGED"
     PAID = "PAID"
     """The debit was a payment of ours."""
+    RETRIED = "RETRIED"
+    """Paid again, by a new attempt."""
+    NOT_PAID = "NOT_PAID"
+    """People proved that the bank paid it not."""
     ACKNOWLEDGED = "ACKNOWLEDGED"
     RESOLVED = "RESOLVED"
     """It came right by itself: a missing statement arrived, a difference went."""
@@ -102,6 +110,14 @@ class ItemAction(StrEnum):
     """Book the debit as a bank charge."""
     PAYMENT = "PAYMENT"
     """The debit is a payment of ours: the target, its end-to-end id; what is more is a charge."""
+    RETRY = "RETRY"
+    """Pay the same payee again, after the bank's proven no (P-71)."""
+    RETRY_CORRECTED = "RETRY_CORRECTED"
+    """Pay another account: ``return_to`` says which; by two people (P-71)."""
+    RETURN_TO_AVAILABLE = "RETURN_TO_AVAILABLE"
+    """Give a failed withdrawal's money back to its merchant (P-71, T9)."""
+    NOT_PAID = "NOT_PAID"
+    """The bank proved to people that it did not pay; the reason names the evidence (C-12)."""
     ACKNOWLEDGE = "ACKNOWLEDGE"
     """Take note; nothing moves."""
 
@@ -128,7 +144,7 @@ class ReleaseItem(Model):
 
 
 class ReturnTo(Model):
-    """Where a return goes; what is given here replaces what the bank told. Personal data."""
+    """Where a return or a corrected payment goes; replaces what is known. Personal data."""
 
     name: Name | None = None
     account: Name | None = None

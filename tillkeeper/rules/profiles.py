@@ -30,6 +30,12 @@ class PrepaidProfile(Model):
     hard_floor_minor: int = 200_00
     guard_merchant_override: bool = False
     contacts_max: int = 3
+    withdrawal_min_minor: int | None = None
+    withdrawal_daily_max_minor: int | None = None
+    withdrawal_reminder: timedelta = timedelta(hours=24)
+    withdrawal_escalate_after: timedelta = timedelta(hours=72)
+    withdrawal_grace: timedelta = timedelta(0)
+    withdrawal_new_account_cooldown: timedelta = timedelta(hours=24)
     fee_basis_points: tuple[int, ...] = tuple(50 * count for count in range(1, 25))
     """Interest fee by instalment count: the first figure is for one instalment (P-41)."""
 

@@ -1,0 +1,69 @@
+"""Who acts, as the issuer of tokens vouches for it (S3, C-07); never a person's name.
+
+A token is good for one decision: it is spent by the first one that it comes with, and its issuer
+may bind it to exactly one. The token's own text appears in no view, no log and no error.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import timedelta
+from typing import Annotated, Final
+
+from pydantic import Field
+
+from tillkeeper.contracts.base import Identifier, Model, Moment
+from tillkeeper.contracts.money import AmountMinor, Currency
+from tillkeeper.contracts.workitem import Actor
+
+AUDIENCE: Final = "tillkeeper"
+"""Whom the issuer makes the token for."""
+
+LIFE_MAX: Final = timedelta(minutes=5)
+"""The longest that a token may be good for (S3)."""
+
+EVERY_MERCHANT: Final = "*"
+
+TokenText = Annotated[str, Field(min_length=1, max_length=4096, repr=False)]
+"""A signed token as it travels (Ed25519 JWT); whoever has it can decide once."""
+
+
+class ActorToken(Model):
+    """What a verified token says: who acts in which roles for which merchants, until when (UTC)."""
+
+    subject: Actor
+    roles: tuple[Identifier, ...]
+    merchants: tuple[str, ...]
+    """Ids, or ``*`` alone for every merchant; none at all for nobody."""
+    token_id: Identifier
+    issued_at: Moment
+    expires_at: Moment
+    bound: str | None = None
+    """``decision_digest`` of the only decision that it is good for; None: any one."""
+
+    def acts_for(self, merchant: str) -> bool:
+        """Whether the merchant is in the token's scope."""
+        return EVERY_MERCHANT in self.merchants or merchant in self.merchants
+
+
+class Decision(Model):
+    """What a token is spent on: exactly what the person was shown.
+
+    ``subject`` names the thing (``withdrawal/<merchant>/<request>``, ``policy/<change>``,
+    ``item/<number>/<proposal>``), ``verdict`` what is said of it; the amount in minor units.
+    """
+
+    subject: str
+    verdict: str
+    amount_minor: AmountMinor | None = None
+    currency: Currency | None = None
+    shown: str | None = None
+    """Digest of whatever else was shown: the payee, the policy."""
+
+
+def decision_digest(decision: Decision) -> str:
+    """64 hexadecimal characters, equal for equal decisions: what a token is bound to."""
+    fields = decision.model_dump(mode="json")
+    text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
