@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ledger.audit import Act, Audit, record_system_act
-from ledger.engine import execute, fetch
+from ledger.engine import fetch
 from tillkeeper.contracts.approval import Level
 from tillkeeper.contracts.errors import Broken, Code, Reason, Rejected
 from tillkeeper.contracts.fingerprint import canonical, fingerprint
@@ -33,22 +33,22 @@ PAY: Final = "/pay/"
 """Stands between a withdrawal's name and the number of the attempt in a payment's subject."""
 
 _COLUMNS: Final = """
-SELECT id, merchant, request, account, currency, amount, state, fingerprint, requested_by,
+       id, merchant, request, account, currency, amount, state, fingerprint, requested_by,
        entry_point, reasons::text AS reasons, profile, policy, levels::text AS levels, auto_reason,
        payee_sealed, reason_sealed, failure, requested_at, approved_at, remit_at, reminders,
-       escalated_at, remitted_at, ended_at, payment, attempts
-  FROM withdrawals"""
+       escalated_at, remitted_at, ended_at, payment, attempts"""
 
-_READ: Final = f"{_COLUMNS} WHERE merchant = $1 AND request = $2"
+_READ: Final = f"SELECT {_COLUMNS} FROM withdrawals WHERE merchant = $1 AND request = $2"
 
 _LOCK: Final = """
 SELECT id FROM withdrawals WHERE merchant = $1 AND request = $2 FOR NO KEY UPDATE"""
 
-_INSERT: Final = """
+_INSERT: Final = f"""
 INSERT INTO withdrawals (
     merchant, request, account, currency, amount, state, fingerprint, requested_by, entry_point,
     reasons, profile, policy, levels, auto_reason, requested_at, ended_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10::jsonb, $11, $12, $13::jsonb, $14, $15, $16)"""
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10::jsonb, $11, $12, $13::jsonb, $14, $15, $16)
+ON CONFLICT (merchant, request) DO NOTHING RETURNING {_COLUMNS}"""
 
 _UPDATE: Final = """
 UPDATE withdrawals
@@ -133,17 +133,24 @@ async def locked(connection: AsyncConnection, merchant: str, request: str) -> Wi
 
 async def insert(
     connection: AsyncConnection, request: WithdrawalRequest, terms: Terms, at: datetime
-) -> None:
-    """Record a request or its refusal; whoever calls it has found no row of this request id."""
+) -> WithdrawalRow | None:
+    """Record a request or its refusal with an audit row; None where the id is taken already."""
     refused = bool(terms.refused)
     state = WithdrawalState.REFUSED if refused else WithdrawalState.WAITING_APPROVAL
-    row = (
+    values = (
         request.merchant, request.request, terms.account, request.currency, request.amount_minor,
         state.value, fingerprint(request), request.requested_by, request.entry_point,
         _json(_REASONS, tuple(terms.refused)), terms.profile, terms.policy,
         _json(_LEVELS, terms.levels), terms.auto_reason, at, at if refused else None,
     )  # fmt: skip
-    await execute(connection, _INSERT, row)
+    rows = await fetch(connection, _INSERT, values)
+    if not rows:
+        return None
+    row = _row(rows[0])
+    act = Act("request_withdrawal", request.requested_by, at, terms.profile)
+    after = {**_audited(row), "policy": row.policy}
+    await record_system_act(connection, act, row.subject, before={}, after=after)
+    return row
 
 
 async def change(
