@@ -293,9 +293,7 @@ def decided(row: WithdrawalRow) -> Rejected:
     return Rejected(Code.REQUEST_DECIDED, detail=f"the withdrawal is {row.state.value} already")
 
 
-async def _known(
-    connection: AsyncConnection, named: Command | WithdrawalRequest
-) -> WithdrawalRow:
+async def _known(connection: AsyncConnection, named: Command | WithdrawalRequest) -> WithdrawalRow:
     row = await read(connection, named.merchant, named.request)
     if row is None:
         raise Rejected(Code.REQUEST_UNKNOWN, detail="there is no such withdrawal")
