@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateways.bank.exchange import FolderExchange
+from gateways.identity.tokens import TokenVerifier
 from ledger.accounts import AccountRows
 from ledger.lanes import Lanes
+from tillkeeper.contracts.actor import ActorToken
+from tillkeeper.contracts.errors import Code, Rejected
 from tillkeeper.contracts.payment import PaymentFormat
 from tillkeeper.contracts.topup import ReceivingAccount
 from tillkeeper.rules.names import compact_number
@@ -43,11 +47,22 @@ class House:
     """Knows other forms of our numbers too."""
     payment_format: PaymentFormat = PaymentFormat.PAIN_001_09
     """Which version of the payment file the bank reads."""
+    verifier: TokenVerifier | None = None
+    """Reads the tokens of those who decide; None: nobody can decide anything."""
 
     @property
     def accounts(self) -> AccountRows:
         """The rows of the prepaid accounts, readable with this house's keys."""
         return AccountRows(self.ring)
+
+    def recognise(self, token: str, at: datetime) -> ActorToken:
+        """Who signed in with this token, whether or not it has expired since (S3).
+
+        Raises Rejected(TOKEN_MISSING | TOKEN_INVALID).
+        """
+        if self.verifier is None:
+            raise Rejected(Code.TOKEN_INVALID, detail="no issuer of tokens is known here")
+        return self.verifier.recognise(token, at)
 
     def ours(self, number: str, currency: str) -> str | None:
         """Our account that a bank's file calls ``number``, as we write it (compact); else None."""
