@@ -7,7 +7,6 @@ no money. Callers hold the merchant's lock (a sheet) before they lock a row.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
