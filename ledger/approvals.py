@@ -14,13 +14,13 @@ from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
-from tillkeeper.rules.approvals import Counted, Delegated
 
 from ledger.audit import Act, Audit
 from ledger.engine import execute, fetch
 from tillkeeper.contracts.actor import ActorToken, Decision, decision_digest
 from tillkeeper.contracts.approval import DecisionView, Verdict
 from tillkeeper.contracts.errors import Broken, Code, Rejected
+from tillkeeper.rules.approvals import Counted, Delegated
 from tillkeeper.sealing import KeyRing
 
 Verify = Callable[[str, datetime], ActorToken]
@@ -29,6 +29,8 @@ expired is not its business, for a token that was spent is known for ever."""
 
 NOBODY: Final = "unknown"
 """The actor of what came without a token that anybody signed."""
+
+_REFUSE: Final = "refuse_decision"
 
 _SPENT: Final = "SELECT decision FROM spent_tokens WHERE token = $1"
 
@@ -159,6 +161,15 @@ async def delegations_to(
         for row in rows
         if at < row.until
     )
+
+
+def refused_by(verify: Verify, text: str, at: datetime, profile: str) -> Act:
+    """Whose decision was refused: the token's actor, or nobody where nobody signed it."""
+    try:
+        token = verify(text, at)
+    except Rejected:
+        return Act(_REFUSE, NOBODY, at, profile)
+    return Act(_REFUSE, token.subject, at, profile, token=token.token_id)
 
 
 async def record_refusal(

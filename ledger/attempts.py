@@ -78,7 +78,7 @@ async def mark_sending(connection: AsyncConnection, name: str, at: datetime) -> 
 async def record_answer(
     connection: AsyncConnection, name: str, said: Sequence[PaymentStatus], source: str, at: datetime
 ) -> None:
-    """Take what the bank's door said of a payment, like a file's word; ``source`` names the body."""
+    """Take what the bank's door said, like a file's word; ``source`` names the answer's body."""
     await apply_statuses(connection, said, source, at)
     await execute(connection, _LEFT, (name, at))
 

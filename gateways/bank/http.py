@@ -12,12 +12,13 @@ import hashlib
 import http.client
 import ipaddress
 import socket
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 from urllib.parse import quote, urlsplit
 
 from pydantic import ValidationError
@@ -128,15 +129,14 @@ class HttpBankDoor:
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
     ) -> tuple[int, bytes] | None:
         """Status and body of one call; None where there is no whole answer in time."""
-        connection = http.client.HTTPConnection(self._host, self._port, timeout=self._within_s)
-        request = (method, path, body, headers)
+        call = _Call(self._host, self._port, self._within_s)
         try:
             async with asyncio.timeout(self._within_s):
-                return await asyncio.to_thread(_exchange, connection, request)
+                return await asyncio.to_thread(call.exchange, method, path, body, headers)
         except (TimeoutError, OSError, http.client.HTTPException, ValueError):
             return None
         finally:
-            _hang_up(connection)
+            call.hang_up()
 
 
 def door_address(address: str) -> tuple[str, int]:
@@ -205,21 +205,34 @@ def _source(text: bytes) -> str:
     return f"http:{hashlib.sha256(text).hexdigest()}"
 
 
-def _exchange(connection: http.client.HTTPConnection, request: Any) -> tuple[int, bytes]:
-    """One request, one answer that is not too long. Raises OSError, HTTPException or ValueError."""
-    method, path, body, headers = request
-    connection.request(method, path, body, headers)
-    answer = connection.getresponse()
-    text = answer.read(ANSWER_BYTES_MAX + 1)
-    if len(text) > ANSWER_BYTES_MAX:
-        raise ValueError("an answer that is too long")
-    return answer.status, text
+class _Call:
+    """One connection for one request, in a thread that can be left alone."""
 
+    def __init__(self, host: str, port: int, within_s: float) -> None:
+        self._connection = http.client.HTTPConnection(host, port, timeout=within_s)
+        self._connection.auto_open = 0
+        self._gone = threading.Event()
 
-def _hang_up(connection: http.client.HTTPConnection) -> None:
-    """Also ends a thread that still waits for the answer."""
-    sock = connection.sock
-    if isinstance(sock, socket.socket):
-        with suppress(OSError):
-            sock.shutdown(socket.SHUT_RDWR)
-    connection.close()
+    def exchange(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
+    ) -> tuple[int, bytes]:
+        """One answer that is not too long. Raises OSError, HTTPException or ValueError."""
+        self._connection.connect()
+        if self._gone.is_set():
+            self._connection.close()
+            raise TimeoutError("nobody waits any more, so nothing is sent")
+        self._connection.request(method, path, body, headers)
+        answer = self._connection.getresponse()
+        text = answer.read(ANSWER_BYTES_MAX + 1)
+        if len(text) > ANSWER_BYTES_MAX:
+            raise ValueError("an answer that is too long")
+        return answer.status, text
+
+    def hang_up(self) -> None:
+        """Close it; a thread that still waits for the answer ends."""
+        self._gone.set()
+        sock = self._connection.sock
+        if isinstance(sock, socket.socket):
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+        self._connection.close()
