@@ -71,5 +71,7 @@ class ApprovalActivities(ApprovalDoor):
         house, text = self._house, command.body.token
         act = refused_by(house.verify, text, command.at, house.profile.name)
         return await one_decision(
-            house.engine, work, lambda c, refusal: record_refusal(c, self._audit, act, subject, refusal)
+            house.engine,
+            work,
+            lambda c, refusal: record_refusal(c, self._audit, act, subject, refusal),
         )

@@ -14,13 +14,13 @@ from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
-from tillkeeper.rules.approvals import Counted, Delegated
 
 from ledger.audit import Act, Audit
 from ledger.engine import execute, fetch
 from tillkeeper.contracts.actor import ActorToken, Decision, decision_digest
 from tillkeeper.contracts.approval import DecisionView, Verdict
 from tillkeeper.contracts.errors import Broken, Code, Rejected
+from tillkeeper.rules.approvals import Counted, Delegated
 from tillkeeper.sealing import KeyRing
 
 Verify = Callable[[str, datetime], ActorToken]

@@ -68,8 +68,8 @@ from tillkeeper.rules.withdrawals import (
 )
 from tillkeeper.sealing import KeyRing
 
-ChooseRail = Callable[[str, int], Rail | None]
-"""By which way attempt n (from 1) of a currency's payments leaves; None: nothing can pay it."""
+ChooseRail = Callable[[str], Rail | None]
+"""By which way payments in a currency leave; None: nothing can pay it."""
 
 Command = WithdrawalCommand[Any]
 
@@ -193,6 +193,7 @@ class Withdrawals:
             changes |= await self._remitting(held, party, act)
         held.row = await change(held.connection, row, act, self._audit, **changes)
         await self._told(held, "approved", at)
+        await self._no_longer_overdue(held, at)
 
     async def reject(self, held: Held, act: Act) -> None:
         """A veto: the money goes back, the merchant is told why (P-70)."""
@@ -257,7 +258,7 @@ class Withdrawals:
             else lines.suspend_below,
             taken_today=await self._taken_today(sheet.connection, account, at),
             bound=account is not None and is_bound(account.bank),
-            can_pay=self._rail(request.currency, 1) is not None,
+            can_pay=self._rail(request.currency) is not None,
         )
         state = AccountState.NOT_OPENED if account is None else account.state
         return withdrawal_refusals(request, state, figures, self._profile)
@@ -274,7 +275,7 @@ class Withdrawals:
     async def _remitting(self, held: Held, party: PaymentParty, act: Act) -> dict[str, Any]:
         """Record the next payment; what the row has to remember of it."""
         row, number = held.row, held.row.attempts + 1
-        rail = self._rail(row.currency, number)
+        rail = self._rail(row.currency)
         if rail is None:
             detail = f"nothing can pay in {row.currency}"
             raise Rejected(Code.METHOD_NOT_SUPPORTED, detail=detail)

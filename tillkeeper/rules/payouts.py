@@ -70,7 +70,7 @@ def retry_at(failure: FailureClass, tries: int, at: datetime, jitter: float) -> 
     if tries >= ATTEMPTS_MAX:
         return None
     if failure is FailureClass.RETRY_NOW:
-        wait = min(RETRY_FIRST * 2 ** (tries - 1), RETRY_CEILING)
+        wait = min(RETRY_FIRST * (1 << tries - 1), RETRY_CEILING)
         return at + wait * (1 + jitter) / 2
     if failure is FailureClass.RETRY_LATER:
         where = zone(BUSINESS_ZONE)
@@ -111,7 +111,7 @@ def next_ask(
         return max(last or sending_at, view.sent_at or sending_at) + ASK_ACCEPTED
     if view.state is not PaymentState.UNCLEAR:
         return None
-    wait = min(min(ASK_FIRST, visibility) * 2 ** min(times, 16), ASK_CEILING)
+    wait = min(min(ASK_FIRST, visibility) * (1 << min(times, 16)), ASK_CEILING)
     due = (last or sending_at) + wait
     visible = sending_at + visibility
     return visible if (last or sending_at) < visible < due else due
