@@ -377,7 +377,7 @@ class TestDues:
     async def test_dues_block_the_approval(self, people: People) -> None:
         """P-45, P-66: a hold of 3,500.00 after the request makes dues; no yes counts meanwhile."""
         shown = await people.ask()
-        await owe(people, 3_500_00)
+        await people.hold(3_500_00)
         with refused(Code.DUES_OUTSTANDING):
             await people.approve(shown)
         assert (await people.seen()).decisions == ()
@@ -413,15 +413,10 @@ class TestDues:
             await people.approve(shown)
 
 
-async def owe(people: People, hold_minor: int) -> None:
-    """A hold of more than is available."""
-    await people.hold(hold_minor)
-
-
 async def blocked(people: People, temporal: WorkflowEnvironment) -> None:
     """Approved, its grace period over, held back by 500.00 of dues."""
     await people.approve(await people.ask())
-    await owe(people, 3_500_00)
+    await people.hold(3_500_00)
     await temporal.fast_forward(people.handle(), timedelta(minutes=121))
 
     async def held_back() -> bool:

@@ -9,11 +9,13 @@ from typing import Any
 
 from temporalio.client import WorkflowHandle
 
+from ledger.orders import OrderBook
 from tests.tokens import VERIFIER, token_for
 from tests.workflows.support import Platform, eventually
 from tillkeeper.contracts.account import AccountState
 from tillkeeper.contracts.actor import Decision
 from tillkeeper.contracts.approval import Decide, Verdict
+from tillkeeper.contracts.order import OrderEvent, OrderMessage
 from tillkeeper.contracts.withdrawal import (
     CancelWithdrawal,
     WithdrawalRequest,
@@ -73,6 +75,14 @@ class People:
     async def reject(self, view: WithdrawalView, who: str = "O2", **more: Any) -> WithdrawalView:
         """Refuse what ``view`` shows."""
         return await self.decide(view, no(view, who, **more))
+
+    async def hold(self, amount_minor: int) -> None:
+        """An order's fee; what is more than available becomes dues (P-44)."""
+        message = OrderMessage(
+            event=OrderEvent.HOLD, merchant=self.platform.merchant, currency="CNY", order="O1",
+            at=datetime.now(UTC), amount_minor=amount_minor,
+        )  # fmt: skip
+        await OrderBook(self.platform.engine).apply([message])
 
     async def seen(self, request: str = "W1") -> WithdrawalView:
         """What the run shows."""
