@@ -151,12 +151,13 @@ class Platform:
     async def worker(self, *, cached: int = 1000) -> AsyncIterator[Worker]:
         """A worker for as long as the block runs; with ``cached=0`` every task replays."""
         queue = self.task_queue
-        bank = build_bank_worker(self.client, self.house, task_queue=queue)
         async with (
             build_worker(
                 self.client, self.house, task_queue=queue, cached_workflows=cached
             ) as worker,
-            bank if self.house.door is not None else nullcontext(),
+            build_bank_worker(self.client, self.house, task_queue=queue)
+            if self.house.door is not None
+            else nullcontext(),
         ):
             yield worker
 
