@@ -193,6 +193,7 @@ class Withdrawals:
             changes |= await self._remitting(held, party, act)
         held.row = await change(held.connection, row, act, self._audit, **changes)
         await self._told(held, "approved", at)
+        await self._no_longer_overdue(held, at)
 
     async def reject(self, held: Held, act: Act) -> None:
         """A veto: the money goes back, the merchant is told why (P-70)."""
