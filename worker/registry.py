@@ -31,7 +31,7 @@ from workflows.topup import TopUpWorkflow
 from workflows.withdrawal import WithdrawalWorkflow
 from workflows.work_item import WorkItemWorkflow
 
-__all__ = ["TASK_QUEUE", "WORKFLOWS", "activities"]
+__all__ = ["TASK_QUEUE", "WORKFLOWS", "activities", "bank_activities"]
 
 WORKFLOWS: Final[tuple[type, ...]] = (
     AccountWorkflow,
@@ -50,8 +50,9 @@ WORKFLOWS: Final[tuple[type, ...]] = (
 
 
 def activities(house: House) -> list[Callable[..., Any]]:
-    """Every activity, bound to the house it works on."""
-    return [
+    """Every activity but the calls to the bank, bound to the house it works on."""
+    bank = {one.__name__ for one in bank_activities(house)}
+    doors = [
         *_doors(AccountActivities(house)),
         *_doors(TopUpActivities(house)),
         *_doors(ReceiptActivities(house)),
@@ -64,6 +65,13 @@ def activities(house: House) -> list[Callable[..., Any]]:
         *_doors(WithdrawalActivities(house)),
         *_doors(ApprovalActivities(house)),
     ]
+    return [door for door in doors if door.__name__ not in bank]
+
+
+def bank_activities(house: House) -> list[Callable[..., Any]]:
+    """The calls to the bank, which have a queue and a rate of their own."""
+    payouts = PayoutActivities(house)
+    return [payouts.submit_payment, payouts.ask_about_payment]
 
 
 def _doors(instance: object) -> list[Callable[..., Any]]:
