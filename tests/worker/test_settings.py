@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from tillkeeper.sealing import KeyRing
+from worker.addresses import asyncpg_url, is_loopback, is_origin
 from worker.codec_server import codec_app
 from worker.keys import first_key_ring, load_key_ring
 from worker.refusal import CannotStart
-from worker.settings import Settings, asyncpg_url, is_loopback, is_origin, load_settings
+from worker.settings import Settings, load_settings
 
 ACCOUNT = '{"name": "Platform", "bank": "Bank", "number": "123"}'
 ACCOUNTS = f'{{"CNY": {ACCOUNT}}}'

@@ -15,6 +15,7 @@ from pathlib import Path
 import structlog
 from sqlalchemy.engine import make_url
 
+from worker.addresses import asyncpg_url
 from worker.client import connect
 from worker.database import make_login, migrate
 from worker.embedded.bank import EmbeddedBank, embedded_bank
@@ -28,7 +29,7 @@ from worker.keys import first_key_ring, key_ring_path
 from worker.refusal import CannotStart
 from worker.search_attributes import make_search_attributes
 from worker.service import Doors, Serving, Targets, default_origins, service
-from worker.settings import Settings, asyncpg_url
+from worker.settings import Settings
 from worker.telemetry import configure_logging
 
 LOG_FILE = "stack.log"
