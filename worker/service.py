@@ -30,6 +30,7 @@ from worker.client import connect
 from worker.codec_server import codec_app
 from worker.embedded.ports import LOOPBACK, free_port, listen
 from worker.health import Check, health_app
+from worker.keys import load_verifier
 from worker.refusal import CannotStart, sentence_for
 from worker.run import build_worker
 from worker.search_attributes import require_search_attributes
@@ -125,6 +126,7 @@ async def service(
             exchange_encoding=settings.bank_exchange_encoding,
             aliases=settings.own_number,
             payment_format=settings.bank_payment_format,
+            verifier=load_verifier(settings),
         )
         ended = await stack.enter_async_context(_working(build_worker(client, house)))
         if house.exchange is not None:

@@ -241,9 +241,8 @@ def _url_problems(settings: Settings) -> list[str]:
 
 def _temporal_problems(settings: Settings) -> list[str]:
     problems = []
-    if settings.temporal_address is not None:
-        if not is_host_and_port(settings.temporal_address):
-            problems.append(f"{PREFIX}TEMPORAL_ADDRESS must be host:port")
+    if settings.temporal_address is not None and not is_host_and_port(settings.temporal_address):
+        problems.append(f"{PREFIX}TEMPORAL_ADDRESS must be host:port")
     if (settings.temporal_tls_cert is None) != (settings.temporal_tls_key is None):
         problems.append(f"{PREFIX}TEMPORAL_TLS_CERT and {PREFIX}TEMPORAL_TLS_KEY go together")
     for name in ("temporal_tls_ca", "temporal_tls_cert", "temporal_tls_key"):

@@ -25,7 +25,7 @@ from worker.embedded.ports import free_port
 from worker.embedded.postgres import LOGIN, EmbeddedPostgres
 from worker.embedded.process import Child, full_disk
 from worker.embedded.temporal import EmbeddedTemporal, TemporalPorts, end_leftover, temporal_binary
-from worker.keys import first_key_ring, key_ring_path
+from worker.keys import first_issuer, first_key_ring, key_ring_path
 from worker.refusal import CannotStart
 from worker.search_attributes import make_search_attributes
 from worker.service import Doors, Serving, Targets, default_origins, service
@@ -82,6 +82,7 @@ async def _running(
 ) -> AsyncIterator[tuple[StackAddresses, asyncio.Task[None]]]:
     async with AsyncExitStack() as stack:
         ring = first_key_ring(settings)
+        first_issuer(settings)
         doors = Doors(settings)
         stack.callback(doors.close)
         address = settings.temporal_address
