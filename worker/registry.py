@@ -27,7 +27,7 @@ from workflows.reconciliation import ReconciliationWorkflow
 from workflows.topup import TopUpWorkflow
 from workflows.work_item import WorkItemWorkflow
 
-__all__ = ["TASK_QUEUE", "WORKFLOWS", "activities"]
+__all__ = ["TASK_QUEUE", "WORKFLOWS", "activities", "bank_activities"]
 
 WORKFLOWS: Final[tuple[type, ...]] = (
     AccountWorkflow,
@@ -43,8 +43,9 @@ WORKFLOWS: Final[tuple[type, ...]] = (
 
 
 def activities(house: House) -> list[Callable[..., Any]]:
-    """Every activity, bound to the house it works on."""
-    return [
+    """Every activity but the calls to the bank, bound to the house it works on."""
+    bank = {one.__name__ for one in bank_activities(house)}
+    doors = [
         *_doors(AccountActivities(house)),
         *_doors(TopUpActivities(house)),
         *_doors(ReceiptActivities(house)),
@@ -55,6 +56,13 @@ def activities(house: House) -> list[Callable[..., Any]]:
         *_doors(BankFileActivities(house)),
         *_doors(BankExchangeActivities(house)),
     ]
+    return [door for door in doors if door.__name__ not in bank]
+
+
+def bank_activities(house: House) -> list[Callable[..., Any]]:
+    """The calls to the bank, which have a queue and a rate of their own."""
+    payouts = PayoutActivities(house)
+    return [payouts.submit_payment, payouts.ask_about_payment]
 
 
 def _doors(instance: object) -> list[Callable[..., Any]]:

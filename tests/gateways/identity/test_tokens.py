@@ -183,7 +183,7 @@ class TestVerify:
     def test_keys_that_the_header_points_to_are_not_looked_at(self) -> None:
         """A stranger's key in the header, or an address of his, makes nobody trusted."""
         jwk = {"kty": "OKP", "crv": "Ed25519", "x": b64(OTHER.public_key().public_bytes_raw())}
-        pointers = {
+        pointers: dict[str, Any] = {
             "jku": "http://127.0.0.1:9/jwks", "x5u": "http://127.0.0.1:9/x", "jwk": jwk,
             "x5c": ["AAAA"],
         }  # fmt: skip
