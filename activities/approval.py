@@ -39,8 +39,8 @@ class ApprovalActivities(ApprovalDoor):
     def __init__(self, house: House) -> None:
         self._house = house
         self._audit = Audit(house.ring)
-        self._policies = Policies(house.ring, house.profile, house.verify)
-        self._delegations = Delegations(house.ring, house.profile, house.verify)
+        self._policies = Policies(house.ring, house.profile, house.recognise)
+        self._delegations = Delegations(house.ring, house.profile, house.recognise)
 
     @activity.defn
     async def propose_policy(self, command: PolicyCommand[ProposePolicy]) -> PolicyView:
@@ -69,7 +69,7 @@ class ApprovalActivities(ApprovalDoor):
         else:
             subject = policy_workflow_id(command.change)
         house, text = self._house, command.body.token
-        act = refused_by(house.verify, text, command.at, house.profile.name)
+        act = refused_by(house.recognise, text, command.at, house.profile.name)
         return await one_decision(
             house.engine,
             work,

@@ -31,7 +31,7 @@ class WithdrawalActivities(WithdrawalDoor):
     def __init__(self, house: House) -> None:
         self._engine = house.engine
         self._withdrawals = Withdrawals(house.ring, house.profile, house.rail)
-        self._deciding = Deciding(self._withdrawals, house.ring, house.profile, house.verify)
+        self._deciding = Deciding(self._withdrawals, house.ring, house.profile, house.recognise)
 
     @activity.defn
     async def submit_withdrawal(

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from activities.account import AccountActivities
+from activities.approval import ApprovalActivities
 from activities.bank_exchange import BankExchangeActivities
 from activities.bank_file import BankFileActivities
 from activities.house import House
@@ -15,6 +16,7 @@ from activities.payout import PayoutActivities
 from activities.receipt import ReceiptActivities
 from activities.reconciliation import ReconciliationActivities
 from activities.topup import TopUpActivities
+from activities.withdrawal import WithdrawalActivities
 from activities.work_item import WorkItemActivities
 from tillkeeper.client import TASK_QUEUE
 from workflows.account import AccountWorkflow
@@ -55,6 +57,8 @@ def activities(house: House) -> list[Callable[..., Any]]:
         *_doors(ReconciliationActivities(house)),
         *_doors(BankFileActivities(house)),
         *_doors(BankExchangeActivities(house)),
+        *_doors(WithdrawalActivities(house)),
+        *_doors(ApprovalActivities(house)),
     ]
     return [door for door in doors if door.__name__ not in bank]
 

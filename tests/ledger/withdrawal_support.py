@@ -66,11 +66,9 @@ def bank(account: str = ACCOUNT, **changes: Any) -> BankDetails:
     return BankDetails(**{**fields, **changes})
 
 
-def rail(currency: str, attempt: int) -> Rail | None:
-    """Yuan only: by the bank's door first, by file after that."""
-    if currency != "CNY":
-        return None
-    return Rail.HTTP if attempt == 1 else Rail.FILE
+def rail(currency: str) -> Rail | None:
+    """Yuan only, by the bank's door."""
+    return Rail.HTTP if currency == "CNY" else None
 
 
 @dataclass
@@ -134,6 +132,10 @@ class Counter:
         )  # fmt: skip
         if fund:
             await top_up(self.engine, merchant, fund)
+
+    async def fund(self, amount: int, number: int = 2, merchant: str = "M1") -> None:
+        """Money comes in; dues are paid first."""
+        await top_up(self.engine, merchant, amount, number=number)
 
     async def change(self, merchant: str = "M1", *, at: datetime = AT, **changes: Any) -> None:
         """Change the account's row."""
