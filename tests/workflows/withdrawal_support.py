@@ -111,9 +111,7 @@ def people_on(platform: Platform, profile: PrepaidProfile | None = None) -> Peop
     return People(dataclasses.replace(platform, house=house))
 
 
-def yes(
-    view: WithdrawalView, who: str = "O2", role: str = "operations", **changes: Any
-) -> Decide:
+def yes(view: WithdrawalView, who: str = "O2", role: str = "operations", **changes: Any) -> Decide:
     """An approval of exactly what is shown, by a fresh token."""
     return _body(view, Verdict.APPROVE, who, role, changes)
 
