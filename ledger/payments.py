@@ -176,8 +176,12 @@ async def payment_settled(
 
 
 def may_settle(row: PaymentRow, amount: int, currency: str) -> None:
-    """Whether a debit may be this payment. Raises Rejected(AMOUNT_MISMATCH | REQUEST_DECIDED)."""
-    if not row.state.open:
+    """Whether a debit may be this payment. Raises Rejected(AMOUNT_MISMATCH | REQUEST_DECIDED).
+
+    A withdrawal's that the bank refused may be, for banks contradict themselves.
+    """
+    taken_back = row.state is PaymentState.REJECTED and row.merchant is not None
+    if not row.state.open and not taken_back:
         raise Rejected(Code.REQUEST_DECIDED, detail=f"the payment is {row.state} already")
     if row.currency != currency or row.amount > amount:
         detail = "the debit is less than the payment, or of another currency"

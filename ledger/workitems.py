@@ -51,8 +51,12 @@ _COLUMNS: Final = """
 SELECT i.id, i.kind, i.subject, i.state, i.reason, i.amount, i.currency, i.context::text AS context,
        i.opened_at, i.owner, i.claimed_at, i.proposals, i.action, i.target, i.proposal_sealed,
        i.proposed_by, i.proposed_at, i.decided_by, i.outcome, i.closed_at,
-       coalesce(r.activated AND i.outcome = 'MATCHED', false) AS activated
+       coalesce(r.activated AND i.outcome = 'MATCHED', false) AS activated,
+       coalesce(p.run, p.end_to_end_id) AS run,
+       CASE WHEN p.subject LIKE 'withdrawal/%' THEN p.subject END AS paid_for
   FROM work_items i
+  LEFT JOIN payments p ON i.outcome IN ('RETURNED', 'PAID', 'NOT_PAID')
+   AND p.end_to_end_id = i.target
   LEFT JOIN receipts r ON i.kind = 'UNMATCHED_RECEIPT' AND r.digest = substr(i.subject, 9)"""
 
 _READ: Final = f"{_COLUMNS} WHERE i.id = $1"
@@ -164,6 +168,8 @@ class Item:
     outcome: Outcome | None
     closed_at: datetime | None
     activated: bool
+    run: str | None
+    paid_for: str | None
 
     @property
     def name(self) -> str:
@@ -250,7 +256,6 @@ def item_view(item: Item) -> ItemView:
     """What people may see: whom a return pays is masked (C-11)."""
     closed = item.outcome is not None
     matched = item.outcome is Outcome.MATCHED
-    paid = item.outcome in (Outcome.RETURNED, Outcome.PAID)
     return ItemView(
         item=item.id,
         kind=item.kind,
@@ -271,7 +276,8 @@ def item_view(item: Item) -> ItemView:
         closed_at=item.closed_at,
         credited=item.target if matched else None,
         activated=item.activated,
-        payment=item.target if paid else None,
+        payment=item.run,
+        paid_for=item.paid_for,
     )
 
 
