@@ -325,7 +325,9 @@ async def _decide(
     await audit_payment(connection, row, f"payment_{state.value.lower()}", at, after)
     if not state.open:
         overdue, subjects = ItemKind.PAYMENT_OVERDUE, [subject_of(row.end_to_end_id)]
-        await settle_items(connection, overdue, subjects, outcome=Outcome.RESOLVED, at=at)
+        await settle_items(
+            connection, overdue, subjects, outcome=Outcome.RESOLVED, at=at, but=ending.item
+        )
 
 
 async def audit_payment(

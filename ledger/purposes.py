@@ -45,12 +45,13 @@ UPDATE receipts SET state = $2 WHERE digest = $1 AND state = $3 RETURNING digest
 class Ending(NamedTuple):
     """How a payment ended: the bank's code, and when we learned it.
 
-    ``retry_at`` is set where a refused payment is tried again.
+    ``retry_at`` is set where a refused payment is tried again, ``item`` where people decided it.
     """
 
     at: datetime
     reason: str | None = None
     retry_at: datetime | None = None
+    item: int | None = None
 
 
 class Purpose(Protocol):
