@@ -10,12 +10,10 @@ from typing import Any, Final
 
 import pytest
 import pytest_asyncio
-from temporalio.client import WithStartWorkflowOperation
-from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.testing import WorkflowEnvironment
 
 from tests.workflows.support import Platform, bank_details, eventually, refused
-from tests.workflows.withdrawal_support import CANCEL, People, no, people_on, yes
+from tests.workflows.withdrawal_support import CANCEL, People, no, people_on, starting, yes
 from tillkeeper.contracts.account import ProvideBankDetails, SetStanding
 from tillkeeper.contracts.approval import Verdict
 from tillkeeper.contracts.errors import Code
@@ -99,11 +97,7 @@ class TestRequest:
         """C-02: retention forgets runs; the first request sent again answers as recorded."""
         view = await people.reject(await people.ask())
         await people.handle().result()
-        operation = WithStartWorkflowOperation(
-            WORKFLOW, people.request(), id=people.handle().id,
-            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            task_queue=people.platform.task_queue,
-        )  # fmt: skip
+        operation = starting(people, people.request())
         again = await people.platform.client.execute_update_with_start_workflow(
             "submitted", people.request(), start_workflow_operation=operation,
             result_type=WithdrawalView,
@@ -274,10 +268,7 @@ async def _early(people: People, request: str, way: str, body: Any) -> None:
     client, asked = people.platform.client, people.request(1_000_00, request)
     workflow_id = withdrawal_workflow_id(asked.merchant, request)
     if way == "update-with-start":
-        operation = WithStartWorkflowOperation(
-            WORKFLOW, asked, id=workflow_id, task_queue=people.platform.task_queue,
-            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-        )  # fmt: skip
+        operation = starting(people, asked)
         await client.execute_update_with_start_workflow(
             "decide", body, start_workflow_operation=operation
         )

@@ -14,19 +14,18 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from temporalio.client import WithStartWorkflowOperation, WorkflowUpdateFailedError
-from temporalio.common import WorkflowIDConflictPolicy
+from temporalio.client import WorkflowUpdateFailedError
 
 from gateways.identity.issuer import DevelopmentIssuer, Grant
 from tests.tokens import token_for
 from tests.workflows.support import Platform, bank_details, eventually
-from tests.workflows.withdrawal_support import People, decision_on, no, people_on, yes
+from tests.workflows.withdrawal_support import People, decision_on, no, people_on, starting, yes
 from tillkeeper.contracts.account import ProvideBankDetails
 from tillkeeper.contracts.approval import Decide, Verdict
 from tillkeeper.contracts.errors import Code
 from tillkeeper.contracts.payment import WORKFLOW as PAYOUT
 from tillkeeper.contracts.payment import PayoutStart, payout_workflow_id
-from tillkeeper.contracts.withdrawal import WORKFLOW, WithdrawalState, WithdrawalView
+from tillkeeper.contracts.withdrawal import WithdrawalState, WithdrawalView
 from tillkeeper.failures import refusal_in
 
 
@@ -62,7 +61,8 @@ async def untouched(people: People, view: WithdrawalView) -> None:
 async def refusals(people: People) -> list[tuple[str, str | None]]:
     """Actor and token of every refused decision in the audit, the oldest first."""
     rows = await people.platform.rows(
-        "SELECT actor, token FROM audit WHERE action = 'refuse_decision' ORDER BY id"
+        "SELECT actor, after ->> 'token' AS token FROM audit"
+        " WHERE action = 'refuse_decision' ORDER BY id"
     )
     return [(row.actor, row.token) for row in rows]
 
@@ -181,11 +181,7 @@ class TestReplay:
         assert await raw(people, body) == ()
         await people.handle().result()
         for given, codes in ((body, ()), (yes(view), (Code.REQUEST_DECIDED,))):
-            operation = WithStartWorkflowOperation(
-                WORKFLOW, people.request(), id=people.handle().id,
-                task_queue=people.platform.task_queue,
-                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            )  # fmt: skip
+            operation = starting(people, people.request())
             ask = people.platform.client.execute_update_with_start_workflow(
                 "decide", given, start_workflow_operation=operation, result_type=WithdrawalView
             )
