@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import typer
 from typer.exceptions import TyperException
 
-from console import account, audit, bank, inbox, orders, output, receipt, streams, topup
+from console import account, audit, bank, inbox, orders, output, receipt, streams, token, topup
 from console.demo import demo
 from console.statement import statement
 from console.verify import verify
@@ -34,6 +34,7 @@ app.add_typer(account.app, name="account")
 app.add_typer(topup.app, name="topup")
 app.add_typer(receipt.app, name="receipt")
 app.add_typer(orders.app, name="orders")
+app.add_typer(token.app, name="token")
 app.add_typer(bank.app, name="bank")
 app.add_typer(inbox.app, name="inbox")
 app.add_typer(audit.app, name="audit")

@@ -4,99 +4,47 @@ or guessed.
 
 from __future__ import annotations
 
-import codecs
 import difflib
-import ipaddress
-import json
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
     model_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from pydantic_settings import NoDecode, SettingsConfigDict
 
-from tillkeeper.contracts.base import Name
+from gateways.identity.issuer import DEVELOPMENT_ISSUER
 from tillkeeper.contracts.money import EXPONENTS
-from tillkeeper.contracts.payment import Bic, Max35, PaymentFormat
-from tillkeeper.contracts.topup import ReceivingAccount
-from tillkeeper.rules.names import compact_number
 from tillkeeper.rules.profiles import PROFILES
+from worker.addresses import is_host_and_port, is_ip_address, is_loopback, is_origin, parsed_url
+from worker.bank_settings import (
+    ANY_CURRENCY,
+    DEV_RECEIVING,
+    BankSettings,
+    Json,
+    NotBlank,
+    bank_problems,
+)
+from worker.bank_settings import (
+    PREFIX as PREFIX,
+)
 from worker.refusal import CannotStart
 
-PREFIX = "TILLKEEPER_"
 DEFAULT_PROFILE = "jd-prepaid@2023-11"
-ANY_CURRENCY = "*"
 
 _TOKEN = re.compile(r"[!-~]{16,}")
-_ORIGIN = re.compile(
-    r"https?://(?:\[(?P<six>[0-9a-f:]+)\]|[a-z0-9._-]*[a-z0-9][a-z0-9._-]*)(?::(?P<port>\d{1,5}))?"
-)
-_ADDRESS = re.compile(r"^(?P<host>\[[0-9a-fA-F:]+\]|[^\s:/@]+):(?P<port>\d{1,5})$")
-
-
-def _from_json(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value, object_pairs_hook=_each_name_once)
-    except (ValueError, RecursionError):
-        raise ValueError("must be valid JSON in which no name stands twice") from None
-
-
-def _each_name_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError
-    return found
-
-
-def _not_blank(value: Any) -> Any:
-    # An empty path would be the current directory.
-    if isinstance(value, str) and not value.strip():
-        raise ValueError("must name a directory")
-    return value
 
 
 Port = Annotated[int, Field(ge=0, le=65535)]
-_Json = BeforeValidator(_from_json)
 
 
-class ReceivingBankAccount(BaseModel):
-    """The platform's bank account that merchants transfer to (P-25); the platform's own, so no
-    personal data.
-    """
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
-
-    name: Name
-    bank: Name
-    number: Annotated[Name, Field(max_length=64)]
-    bic: Bic | None = None
-    clearing_code: Max35 | None = None
-    aliases: Annotated[
-        tuple[Annotated[Name, Field(max_length=64)], ...], Field(strict=False, max_length=16)
-    ] = ()
-    """Other forms in which the bank's own files write the number."""
-
-
-DEV_RECEIVING = ReceivingBankAccount(
-    name="Tillkeeper Development Platform", bank="Development Bank", number="0000000000"
-)
-
-
-class Settings(BaseSettings):
+class Settings(BankSettings):
     """What one process is told about its surroundings; production refuses every development
     default.
     """
@@ -106,7 +54,7 @@ class Settings(BaseSettings):
     )
 
     environment: Literal["dev", "production"] = "dev"
-    home: Annotated[Path, BeforeValidator(_not_blank)] = Path(".tillkeeper")
+    home: Annotated[Path, NotBlank] = Path(".tillkeeper")
     spare_mb: int = Field(default=256, ge=1, le=1 << 40)
 
     database_url: SecretStr | None = None
@@ -121,8 +69,10 @@ class Settings(BaseSettings):
 
     key_ring_file: Path | None = None
     key_ring: SecretStr | None = None
+    token_issuer: Annotated[str, Field(pattern=r"^[!-~]{1,255}$")] | None = None
+    token_keys_file: Path | None = None
     codec_token: SecretStr | None = None
-    codec_origins: Annotated[tuple[str, ...], NoDecode, _Json] = ()
+    codec_origins: Annotated[tuple[str, ...], NoDecode, Json] = ()
 
     bind: str = "127.0.0.1"
     temporal_port: Port = 7233
@@ -132,41 +82,8 @@ class Settings(BaseSettings):
     sdk_metrics_port: Port = 0
     bank_simulator_port: Port = 8236
 
-    bank_exchange: Annotated[Path, BeforeValidator(_not_blank)] | None = None
-    bank_exchange_encoding: str | None = None
-    bank_payment_format: PaymentFormat = PaymentFormat.PAIN_001_09
-    receiving_accounts: Annotated[dict[str, ReceivingBankAccount], NoDecode, _Json] = Field(
-        default_factory=lambda: {ANY_CURRENCY: DEV_RECEIVING}
-    )
     profile: str = DEFAULT_PROFILE
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-
-    def receiving_account(self, currency: str) -> ReceivingAccount | None:
-        """The platform's account for a currency, or None where none is configured (P-25)."""
-        found = self._receiving(currency)
-        if found is None:
-            return None
-        return ReceivingAccount(
-            name=found.name,
-            bank=found.bank,
-            number=found.number,
-            currency=currency,
-            bic=found.bic,
-            clearing_code=found.clearing_code,
-        )
-
-    def own_number(self, number: str, currency: str) -> str | None:
-        """How we write our account that a bank's file calls ``number``; None: it is not ours."""
-        found = self._receiving(currency)
-        if found is None:
-            return None
-        known = {compact_number(form).upper() for form in (found.number, *found.aliases)}
-        ours = compact_number(number).upper() in known
-        return compact_number(found.number) if ours else None
-
-    def _receiving(self, currency: str) -> ReceivingBankAccount | None:
-        accounts = self.receiving_accounts
-        return accounts.get(currency) or accounts.get(ANY_CURRENCY)
 
     @property
     def uses_tls(self) -> bool:
@@ -182,7 +99,7 @@ class Settings(BaseSettings):
             *_codec_problems(self),
             *_rule_problems(self),
             *_port_problems(self),
-            *_bank_problems(self),
+            *bank_problems(self),
             *(_production_problems(self) if self.environment == "production" else ()),
         ]
         if problems:
@@ -199,39 +116,6 @@ def load_settings() -> Settings:
         return Settings()
     except ValidationError as invalid:
         raise CannotStart(_sentence(invalid)) from None
-
-
-def asyncpg_url(url: str) -> str:
-    """The same database through the one driver we use."""
-    return make_url(url).set(drivername="postgresql+asyncpg").render_as_string(hide_password=False)
-
-
-def is_loopback(address: str) -> bool:
-    """Whether `host:port` (or a bare host) can only be reached from this machine."""
-    match = _ADDRESS.match(address)
-    host = (match["host"] if match else address).strip("[]")
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def is_origin(text: str) -> bool:
-    """Whether `text` is exactly what a browser calls an origin: `scheme://host[:port]`."""
-    match = _ORIGIN.fullmatch(text)
-    if match is None or int(match["port"] or 1) not in range(1, 65536):
-        return False
-    return match["six"] is None or _is_address(match["six"])
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def _refuse_unknown(environ: Mapping[str, str]) -> None:
@@ -261,7 +145,7 @@ def _url_problems(settings: Settings) -> list[str]:
         if secret is None:
             continue
         variable = f"{PREFIX}{name.upper()}"
-        url = _parsed_url(secret.get_secret_value())
+        url = parsed_url(secret.get_secret_value())
         if url is None:
             problems.append(f"{variable} is not a database URL (a password is percent-encoded)")
         elif url.drivername not in ("postgresql", "postgresql+asyncpg"):
@@ -275,24 +159,10 @@ def _url_problems(settings: Settings) -> list[str]:
     return problems
 
 
-def _parsed_url(text: str) -> URL | None:
-    # SQLAlchemy's own sentences quote what it took for a port: often a part of the password.
-    try:
-        url = make_url(text)
-        url.set(drivername="postgresql+asyncpg").get_dialect()().create_connect_args(url)
-    except (ArgumentError, ValueError):
-        return None
-    if "@" in f"{url.host or ''}{url.database or ''}":
-        return None
-    return url if url.port is None or url.port in range(1, 65536) else None
-
-
 def _temporal_problems(settings: Settings) -> list[str]:
     problems = []
-    if settings.temporal_address is not None:
-        match = _ADDRESS.match(settings.temporal_address)
-        if match is None or not 0 < int(match["port"]) <= 65535:
-            problems.append(f"{PREFIX}TEMPORAL_ADDRESS must be host:port")
+    if settings.temporal_address is not None and not is_host_and_port(settings.temporal_address):
+        problems.append(f"{PREFIX}TEMPORAL_ADDRESS must be host:port")
     if (settings.temporal_tls_cert is None) != (settings.temporal_tls_key is None):
         problems.append(f"{PREFIX}TEMPORAL_TLS_CERT and {PREFIX}TEMPORAL_TLS_KEY go together")
     for name in ("temporal_tls_ca", "temporal_tls_cert", "temporal_tls_key"):
@@ -308,6 +178,10 @@ def _key_problems(settings: Settings) -> list[str]:
         problems.append(f"set {PREFIX}KEY_RING or {PREFIX}KEY_RING_FILE, not both")
     if settings.key_ring_file is not None and not settings.key_ring_file.is_file():
         problems.append(f"{PREFIX}KEY_RING_FILE names no file")
+    if (settings.token_issuer is None) != (settings.token_keys_file is None):
+        problems.append(f"{PREFIX}TOKEN_ISSUER and {PREFIX}TOKEN_KEYS_FILE go together")
+    if settings.token_keys_file is not None and not settings.token_keys_file.is_file():
+        problems.append(f"{PREFIX}TOKEN_KEYS_FILE names no file")
     return problems
 
 
@@ -318,7 +192,7 @@ def _codec_problems(settings: Settings) -> list[str]:
         problems.append(
             f"{PREFIX}CODEC_TOKEN must have 16 characters or more, visible ASCII without spaces"
         )
-    if settings.bind != "localhost" and not _is_address(settings.bind):
+    if settings.bind != "localhost" and not is_ip_address(settings.bind):
         problems.append(f"{PREFIX}BIND must be an IP address of this machine, or localhost")
     elif token is None and not is_loopback(settings.bind):
         problems.append(f"{PREFIX}BIND outside loopback needs {PREFIX}CODEC_TOKEN")
@@ -359,19 +233,6 @@ def _port_problems(settings: Settings) -> list[str]:
     return problems
 
 
-def _bank_problems(settings: Settings) -> list[str]:
-    problems = []
-    exchange, encoding = settings.bank_exchange, settings.bank_exchange_encoding
-    if exchange is not None and exchange.exists() and not exchange.is_dir():
-        problems.append(f"{PREFIX}BANK_EXCHANGE names a file, not a directory")
-    if encoding is not None:
-        try:
-            codecs.lookup(encoding)
-        except (LookupError, ValueError):
-            problems.append(f"{PREFIX}BANK_EXCHANGE_ENCODING names no encoding that is known")
-    return problems
-
-
 def _production_problems(settings: Settings) -> list[str]:
     problems = []
     if settings.database_url is None:
@@ -385,6 +246,10 @@ def _production_problems(settings: Settings) -> list[str]:
         )
     if settings.key_ring is None and settings.key_ring_file is None:
         problems.append(f"production needs {PREFIX}KEY_RING_FILE or {PREFIX}KEY_RING")
+    if settings.token_issuer is None or settings.token_keys_file is None:
+        problems.append(f"production needs {PREFIX}TOKEN_ISSUER and {PREFIX}TOKEN_KEYS_FILE")
+    elif settings.token_issuer == DEVELOPMENT_ISSUER:
+        problems.append(f"production refuses the {PREFIX}TOKEN_ISSUER of development")
     if not settings.receiving_accounts or DEV_RECEIVING in settings.receiving_accounts.values():
         problems.append(f"production needs its own {PREFIX}RECEIVING_ACCOUNTS")
     if settings.codec_token is None:

@@ -26,6 +26,7 @@ from ledger.bank.entries import (
     incoming_of,
     mark_booked,
     part_digest,
+    payers_of,
     take_entries,
 )
 from ledger.bank.reversals import (
@@ -39,13 +40,8 @@ from ledger.bank.reversals import (
 from ledger.bank.shares import take_over
 from ledger.engine import execute, fetch
 from ledger.meant import Incoming, Requests, find_requests
-from ledger.payments import (
-    Moved,
-    payment_debited,
-    payment_returned,
-    returned_subject,
-    subject_of,
-)
+from ledger.payments import Moved, payment_debited, payment_returned
+from ledger.purposes import returned_subject, subject_of
 from ledger.receiving import Credited, Receiver, receive
 from ledger.sheet import Effect, Sheet
 from ledger.workitems import NewItem, open_items, settle_items
@@ -156,7 +152,8 @@ class _Batch:
         asked = await find_requests(connection, [one for every in told.values() for one in every])
         currencies = sorted({entry.currency for entry in entries})
         platform = [(bucket, currency) for currency in currencies for bucket in _BUCKETS]
-        sheet = await Sheet.open(connection, merchants=asked.merchants, platform=platform)
+        merchants = asked.merchants | await payers_of(connection, entries)
+        sheet = await Sheet.open(connection, merchants=merchants, platform=platform)
         requests = await Requests.read(connection, asked.ids)
         return cls(sheet, receiver, requests, told, at=at)
 

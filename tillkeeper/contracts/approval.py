@@ -67,6 +67,8 @@ class Band(Model):
     def _says_why(self) -> Self:
         if bool(self.levels) == (self.auto_reason is not None):
             raise flaw(Code.FIELD_INVALID, "a band has levels, or the reason why it needs none")
+        if len({level.name for level in self.levels}) != len(self.levels):
+            raise flaw(Code.FIELD_INVALID, "a band's levels have different names")
         return self
 
 
