@@ -20,6 +20,7 @@ from activities.withdrawal import WithdrawalActivities
 from activities.work_item import WorkItemActivities
 from tillkeeper.client import TASK_QUEUE
 from workflows.account import AccountWorkflow
+from workflows.approval import DelegationWorkflow, PolicyChangeWorkflow
 from workflows.bank_exchange import BankExchangeWorkflow
 from workflows.bank_file import BankFileWorkflow
 from workflows.order import OrderMessageWorkflow
@@ -27,6 +28,7 @@ from workflows.payout import PayoutWorkflow
 from workflows.receipt import ReceiptWorkflow
 from workflows.reconciliation import ReconciliationWorkflow
 from workflows.topup import TopUpWorkflow
+from workflows.withdrawal import WithdrawalWorkflow
 from workflows.work_item import WorkItemWorkflow
 
 __all__ = ["TASK_QUEUE", "WORKFLOWS", "activities", "bank_activities"]
@@ -41,6 +43,9 @@ WORKFLOWS: Final[tuple[type, ...]] = (
     ReconciliationWorkflow,
     BankFileWorkflow,
     BankExchangeWorkflow,
+    WithdrawalWorkflow,
+    PolicyChangeWorkflow,
+    DelegationWorkflow,
 )
 
 
