@@ -136,23 +136,26 @@ class Office:
         self, item: int, action: ItemAction, target: str | None = None, **more: Any
     ) -> ItemView:
         fields = {"action": action, "target": target, "reason": "附证明", "actor": "O1"}
-        body = signed(Propose(**{**fields, **more}), AT)
+        body = Propose(**{**fields, **more})
+        if "token" not in more:
+            body = signed(body, AT)
         return await self.run(
             lambda c: self.desk.propose(c, ItemCommand(item=item, at=AT, body=body))
         )
 
-    async def approve(self, view: ItemView, actor: str = "O2") -> ItemView:
+    async def approve(self, view: ItemView, actor: str = "O2", **more: Any) -> ItemView:
         assert view.proposal is not None
         shown = view.proposal.model_dump(
             include={"action", "target", "amount_minor", "payee_digest"}
         )
         body = signed(Approve(**shown, proposal=view.proposal.number, actor=actor), AT)
+        body = body.model_copy(update=more)
         command = ItemCommand(item=view.item, at=AT, body=body)
         return await self.run(lambda c: self.desk.approve(c, command))
 
-    async def reject(self, view: ItemView, actor: str = "O2") -> ItemView:
+    async def reject(self, view: ItemView, actor: str = "O2", **more: Any) -> ItemView:
         body = RejectProposal(proposal=view.proposals, reason="证明不足", actor=actor)
-        body = signed(body, AT)
+        body = signed(body, AT).model_copy(update=more)
         command = ItemCommand(item=view.item, at=AT, body=body)
         return await self.run(lambda c: self.desk.reject(c, command))
 

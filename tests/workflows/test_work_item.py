@@ -507,6 +507,34 @@ class TestTrouble:
         assert sorted(noted) == sorted(["OWN_PROPOSAL", "FIELD_INVALID", "INPUT_NOT_UNDERSTOOD"])
         assert (await idle.balances()).available == 5_000_00
 
+    async def test_nobody_approves_by_a_raw_client_without_a_token(
+        self, platform: Platform
+    ) -> None:
+        """S3, C-07: refused where it would take effect, shown in the view, and in the audit."""
+        await waiting(platform)
+        people, _ = await unmatched(platform)
+        shown = await people.propose()
+        name = item_workflow_id(people.item)
+        handle = platform.client.get_workflow_handle(name, result_type=ItemView)
+        await handle.signal("approve", yes(shown).model_copy(update={"token": ""}))
+        await handle.signal("approve", yes(shown).model_copy(update={"actor": "O3"}))
+
+        async def told() -> bool:
+            view: ItemView = await handle.query("view", result_type=ItemView)
+            return len(view.not_understood) == 2
+
+        await eventually(told)
+        view = await handle.query("view", result_type=ItemView)
+        codes = [note.why.split(":")[0] for note in view.not_understood]
+        assert sorted(codes) == ["TOKEN_INVALID", "TOKEN_MISSING"]
+        assert (await platform.balances()).available == 0
+        refusals = [act for act in await audited(platform, name) if act[0] == "refuse_decision"]
+        said = [(actor, after["refused"]) for _, actor, after in refusals]
+        assert sorted(said) == [("O2", ["TOKEN_INVALID"]), ("unknown", ["TOKEN_MISSING"])]
+        with refused(Code.TOKEN_MISSING):
+            await platform.till.approve(people.item, yes(shown).model_copy(update={"token": ""}))
+        assert (await people.approve(shown)).outcome is Outcome.MATCHED
+
     async def test_a_terminated_run_comes_back_with_the_next_act(self, platform: Platform) -> None:
         """Design §3: the row is the truth."""
         await waiting(platform)
