@@ -30,7 +30,7 @@ def token(*roles: str, merchants: tuple[str, ...] = (EVERY_MERCHANT,)) -> ActorT
 class TestNeed:
     def test_only_taking_note_needs_no_token(self) -> None:
         """C-07: whatever is added later needs one, unless somebody says otherwise."""
-        assert NEEDS_NO_TOKEN == {ItemAction.ACKNOWLEDGE}
+        assert {ItemAction.ACKNOWLEDGE} == NEEDS_NO_TOKEN
 
 
 class TestPerson:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -32,8 +33,8 @@ GRACE: Final = JD_PREPAID_2023_11.model_copy(update={"withdrawal_grace": timedel
 
 
 @pytest.fixture
-def idle_people(idle: Platform) -> People:
-    return people_on(idle)
+def idle_people(idle: Platform, tmp_path: Path) -> People:
+    return people_on(idle, tmp_path)
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -45,9 +46,9 @@ async def people(idle_people: People) -> AsyncIterator[People]:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def graceful(idle: Platform) -> AsyncIterator[People]:
+async def graceful(idle: Platform, tmp_path: Path) -> AsyncIterator[People]:
     """The same with two hours to undo an approval in."""
-    made = people_on(idle, GRACE)
+    made = people_on(idle, tmp_path, profile=GRACE)
     async with made.platform.worker():
         await made.active()
         yield made
@@ -355,7 +356,8 @@ class TestGrace:
         """P-70 by the undo: whoever may refuse takes it back, the money is available."""
         view = await graceful.approve(await graceful.ask())
         assert view.state is WithdrawalState.APPROVED
-        assert view.remit_at is not None and view.approved_at is not None
+        assert view.remit_at is not None
+        assert view.approved_at is not None
         assert view.remit_at - view.approved_at == timedelta(hours=2)
         undone = await graceful.reject(view)
         assert undone.state is WithdrawalState.REJECTED
@@ -427,9 +429,11 @@ async def blocked(people: People, temporal: WorkflowEnvironment) -> None:
 
 class TestRestart:
     @pytest.mark.parametrize("cached", [1000, 0])
-    async def test_workers_come_and_go_between_all_steps(self, idle: Platform, cached: int) -> None:
+    async def test_workers_come_and_go_between_all_steps(
+        self, idle_people: People, cached: int
+    ) -> None:
         """C-06: nothing is lost, nothing happens twice; with and without a sticky cache."""
-        people = people_on(idle)
+        people = idle_people
         async with people.platform.worker(cached=cached):
             await people.active()
             await people.platform.fund(60_000_00, 2)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from temporalio.client import WorkflowHandle
 
+from gateways.bank.exchange import FolderExchange
+from gateways.bank.http import BankDoor
 from ledger.orders import OrderBook
 from tests.tokens import VERIFIER, token_for
 from tests.workflows.support import Platform, eventually
@@ -103,17 +106,25 @@ class People:
         return self.platform.client.get_workflow_handle(workflow_id, result_type=WithdrawalView)
 
 
-def people_on(platform: Platform, profile: PrepaidProfile | None = None) -> People:
-    """People on a platform that knows the tests' issuer of tokens; it has no worker yet."""
+def people_on(
+    platform: Platform,
+    folder: Path,
+    *,
+    profile: PrepaidProfile | None = None,
+    door: BankDoor | None = None,
+) -> People:
+    """People on a platform that knows the tests' issuer of tokens; it has no worker yet.
+
+    Payments leave by ``door``, else by files in ``folder``.
+    """
     house = dataclasses.replace(
-        platform.house, verifier=VERIFIER, profile=profile or platform.house.profile
-    )
+        platform.house, verifier=VERIFIER, profile=profile or platform.house.profile,
+        exchange=FolderExchange(folder / "exchange"), door=door,
+    )  # fmt: skip
     return People(dataclasses.replace(platform, house=house))
 
 
-def yes(
-    view: WithdrawalView, who: str = "O2", role: str = "operations", **changes: Any
-) -> Decide:
+def yes(view: WithdrawalView, who: str = "O2", role: str = "operations", **changes: Any) -> Decide:
     """An approval of exactly what is shown, by a fresh token."""
     return _body(view, Verdict.APPROVE, who, role, changes)
 
