@@ -223,6 +223,10 @@ class TestDelegation:
         chain = (lent("O2", "D1", "operations"), lent("D1", "D2", "clerk"))
         assert why_not(replace(CASE, delegations=chain), token("D2")) == (Code.ROLE_MISSING,)
 
+    def test_nobody_lends_a_role_to_himself(self) -> None:
+        case = replace(CASE, delegations=(lent("O2", "o2", "operations"),))
+        assert why_not(case, token("o2", "clerk")) == (Code.ROLE_MISSING,)
+
     def test_c_07_who_was_acted_for_has_had_his_say(self) -> None:
         case = replace(CASE, counted=(yes("D1", "operations", "O2"),))
         assert why_not(case, token("o2", "finance")) == (Code.ALREADY_DECIDED,)
