@@ -244,20 +244,37 @@ def likeness_of(number: str, parts: Sequence[BankTransaction], *, known: bool) -
     """
     first = parts[0]
     said = [first.entry_bank_reference]
-    if first.parts == 1:
-        said.append(first.bank_reference)
+    if first.parts > 1:
+        return _likeness(number, said, (), known=known)
+    end_to_end = meaningful_id(first.end_to_end_id)
+    people = [_payer(first.debtor_name), f"id {end_to_end}" if end_to_end else None]
+    return _likeness(number, [*said, first.bank_reference], people, known=known)
+
+
+def likeness_of_part(number: str, part: BankTransaction, *, known: bool) -> Likeness:
+    """What one of several parts may be known by where it is told alone."""
+    return likeness_of(number, [part.model_copy(update={"parts": 1})], known=known)
+
+
+def reported_likeness(number: str, reference: str, payer: str, *, known: bool) -> Likeness:
+    """What a receipt that was reported may be known by."""
+    return _likeness(number, [reference], [_payer(payer)], known=known)
+
+
+def _payer(name: str | None) -> str | None:
+    payer = normalised_name(name or "")
+    return f"payer {payer}" if payer else None
+
+
+def _likeness(
+    number: str, said: Iterable[str | None], people: Iterable[str | None], *, known: bool
+) -> Likeness:
     marks: set[str] = set()
     for reference in filter(None, map(meaningful_reference, said)):
         marks.update(_marks(reference, known=known))
-    people: set[str] = set()
-    if first.parts == 1:
-        payer = normalised_name(first.debtor_name or "")
-        people = {f"payer {payer}"} if payer else set()
-        end_to_end = meaningful_id(first.end_to_end_id)
-        people |= {f"id {end_to_end}"} if end_to_end else set()
     return Likeness(
         frozenset(reference_digest(number, mark) for mark in marks),
-        frozenset(hashlib.sha256(one.encode()).hexdigest() for one in people),
+        frozenset(hashlib.sha256(one.encode()).hexdigest() for one in people if one),
     )
 
 

@@ -211,6 +211,19 @@ def notified(told: Sequence[Movement], known: Sequence[Movement]) -> Found:
     return pairing.found
 
 
+def reported(told: Sequence[Movement], known: Sequence[Movement]) -> Found:
+    """Entries and parts that a service reported before a file told them.
+
+    By the reference, in another form or level too; then by who paid. A file that tells the very
+    report later tells other money by then: each report is taken once.
+    """
+    pairing = _Pairing(told, known)
+    pairing.pair(lambda one: (one.signed, one.reference))
+    pairing.pair_alike(lambda one: one.references)
+    pairing.pair_alike(lambda one: one.people)
+    return pairing.found
+
+
 def _by_day(one: Movement) -> Hashable:
     return one.signed, one.day
 
