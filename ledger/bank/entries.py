@@ -32,7 +32,7 @@ PARTS_MAX: Final = 2_000
 
 _ENTRY: Final = """
 SELECT e.id, e.account, a.number, a.currency, e.side, e.amount, e.day, e.reference_digest, e.reversal,
-       e.adds_up, e.parts, f.received_at
+       e.adds_up, e.parts, f.received_at, e.statement IS NOT NULL AS stated
   FROM bank_entries e JOIN bank_accounts a ON a.id = e.account
   JOIN bank_files f ON f.digest = e.file"""
 
@@ -106,6 +106,7 @@ class Entry:
     adds_up: bool
     stated_parts: int
     received_at: datetime
+    stated: bool
     parts: list[Part] = field(default_factory=list)
 
     @property

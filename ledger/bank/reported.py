@@ -144,7 +144,9 @@ def _units(ring: KeyRing, entry: Entry, *, parts_only: bool) -> list[_Unit]:
 
 
 def _told(entry: Entry, amount: int, likeness: Any) -> Movement:
-    return Movement(amount, entry.day, True, entry.reference_digest, likeness=likeness)
+    return Movement(
+        amount, entry.day, True, entry.reference_digest, stated=entry.stated, likeness=likeness
+    )
 
 
 def _likeness(ring: KeyRing, entry: Entry) -> Likeness:
