@@ -31,8 +31,8 @@ PARTS_MAX: Final = 2_000
 """Parts taken at once: an entry with more of them is taken alone."""
 
 _ENTRY: Final = """
-SELECT e.id, e.account, a.number, a.currency, e.side, e.amount, e.day, e.reference_digest, e.reversal,
-       e.adds_up, e.parts, f.received_at, e.statement IS NOT NULL AS stated
+SELECT e.id, e.account, a.number, a.currency, e.side, e.amount, e.day, e.reference_digest,
+       e.reversal, e.adds_up, e.parts, f.received_at, e.statement IS NOT NULL AS stated
   FROM bank_entries e JOIN bank_accounts a ON a.id = e.account
   JOIN bank_files f ON f.digest = e.file"""
 

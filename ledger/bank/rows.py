@@ -71,8 +71,8 @@ _LIKELY: Final = f"""{_COLUMNS}
 
 # Batches that a notification may tell payer by payer.
 _BATCHES: Final = f"""{_COLUMNS} e
- WHERE account = $1 AND day BETWEEN $2 AND $3 AND parts > 1
-   AND EXISTS (SELECT FROM bank_transactions t WHERE t.entry = e.id AND t.amount = ANY($4::bigint[]))"""
+ WHERE account = $1 AND day BETWEEN $2 AND $3 AND parts > 1 AND EXISTS (
+       SELECT FROM bank_transactions t WHERE t.entry = e.id AND t.amount = ANY($4::bigint[]))"""
 
 _PIECES: Final = """
 SELECT t.entry, t.part, t.amount, t.said_sealed, a.number, f.kind
@@ -137,7 +137,7 @@ async def read_shelf(
     connection: AsyncConnection, ring: KeyRing, account: int, tellings: Sequence[Telling]
 ) -> Shelf:
     """All of the account that these tellings may tell again."""
-    statements = {}
+    statements: dict[int, Statement] = {}
     files: dict[int, str] = {}
     for period in sorted({p for one in tellings if (p := _period(one)) is not None}):
         for row in await fetch(connection, _STATEMENTS, (account, *period)):
