@@ -266,10 +266,12 @@ SELECT CASE WHEN q.id IS NULL THEN 'transfers' ELSE 'topup_requests' END, coales
 # A receipt that was reported has a transfer of its own; one of a file's part has its entry's.
 _RECEIPTS: Final = f"""
 WITH booked AS (
-    SELECT t.subject, min(t.id) AS first, count(*) AS times, sum(t.amount) AS amount,
-           min(t.currency) AS currency
-      FROM transfers t WHERE t.kind = '{TransferKind.RECEIPT}' AND t.subject LIKE 'receipt/%'
-     GROUP BY t.subject)
+    SELECT t.subject, min(t.id) AS first, min(t.amount) AS amount, min(t.currency) AS currency,
+           count(*) FILTER (WHERE t.kind = '{TransferKind.RECEIPT}') AS times,
+           count(*) FILTER (WHERE t.kind = '{TransferKind.RECEIPT_REVERSED}') AS told
+      FROM transfers t
+     WHERE t.kind IN ('{TransferKind.RECEIPT}', '{TransferKind.RECEIPT_REVERSED}')
+       AND t.subject LIKE 'receipt/%' GROUP BY t.subject)
 SELECT CASE WHEN r.digest IS NULL THEN 'transfers' ELSE 'receipts' END,
        coalesce(r.digest, b.first::text),
        CASE WHEN r.digest IS NULL THEN 'a receipt of that name'
@@ -281,8 +283,9 @@ SELECT CASE WHEN r.digest IS NULL THEN 'transfers' ELSE 'receipts' END,
   LEFT JOIN topup_requests q ON q.id = r.topup
  WHERE r.digest IS NULL
     OR (r.part IS NULL AND (b.times IS DISTINCT FROM 1 OR b.amount <> r.amount
-                            OR b.currency <> r.currency))
-    OR (r.part IS NOT NULL AND (b.times > 0 OR r.entry IS NULL))
+                            OR b.currency <> r.currency
+                            OR (b.told > 0 AND r.state <> 'REVERSED')))
+    OR (r.part IS NOT NULL AND (r.entry IS NULL OR b.times <> b.told OR b.amount <> r.amount))
     OR (r.state = 'CREDITED') <> (r.topup IS NOT NULL) OR q.currency <> r.currency
  ORDER BY 2 LIMIT 1"""
 

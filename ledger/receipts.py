@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from ledger.bank.reported import told_as
 from ledger.engine import fetch
 from ledger.meant import Incoming, Requests, find_requests
 from ledger.receiving import Receiver, receive, receiving_buckets
@@ -37,7 +38,7 @@ _READ: Final = f"""{_RECEIPT}
           r.amount = $2 DESC, r.state = 'DETAILED',
           abs(extract(epoch FROM r.booked_at - $3::timestamptz)), r.entry, r.part LIMIT 1"""
 
-_PAID_BACK: Final = f"{_RECEIPT} WHERE r.digest = $1"
+_ONE: Final = f"{_RECEIPT} WHERE r.digest = $1"
 
 # What a file told under this bank reference and what made no receipt: a credit that took back a
 # debit or brought back a payment, else a debit that nobody could explain yet.
@@ -124,7 +125,12 @@ async def _recorded(
     key = (receipt_digest(report), report.amount_minor, report.booked_at)
     rows = await fetch(connection, _READ, key)
     if not rows:
-        return None
+        payer = receiver.accounts.company_digest(report.payer_name)
+        told = await told_as(connection, receiver.ring, report, payer)
+        if told is None:
+            return None
+        rows = await fetch(connection, _ONE, (told,))
+        return _view(rows[0], report)
     row = rows[0]
     if not _same(receiver, report, row):
         raise Rejected(Code.KEY_REUSED, detail="this bank reference came with another receipt")
@@ -156,7 +162,7 @@ async def _answered(connection: AsyncConnection, report: ReceiptReport, told: An
     if told.amount != report.amount_minor:
         raise Rejected(Code.KEY_REUSED, detail="this bank reference came with another receipt")
     if told.paid_back:
-        rows = await fetch(connection, _PAID_BACK, (told.paid_back,))
+        rows = await fetch(connection, _ONE, (told.paid_back,))
         return _view(rows[0], report)
     return ReceiptView(
         state=ReceiptState.REVERSED,

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from itertools import groupby
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -29,6 +29,7 @@ from ledger.bank.entries import (
     payers_of,
     take_entries,
 )
+from ledger.bank.reported import Reports, reports_of
 from ledger.bank.reversals import (
     Suspense,
     TakenBack,
@@ -60,10 +61,6 @@ _DONE: Final = "UPDATE bank_files SET state = 'BOOKED', booked_at = $2 WHERE dig
 
 _Told = dict[int, list[Incoming]]
 """The receipts that each credit makes, by entry id."""
-
-_REPORTED: Final = """
-SELECT digest, reference_digest, amount, currency, state, booked_at FROM receipts
- WHERE reference_digest = ANY($1::text[]) AND entry IS NULL AND digest = reference_digest"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +129,7 @@ class _Batch:
         self._items: list[NewItem] = []
         self._marks: list[tuple[int, str, int | None]] = []
         self._links: list[tuple[str, int]] = []
-        self._known: dict[int, Any] = {}
-        self._shares: dict[int, Any] = {}
+        self._reports = Reports()
         self.credited: list[Credited] = []
         self.payments: list[str] = []
 
@@ -159,7 +155,7 @@ class _Batch:
 
     async def book(self, entries: Sequence[Entry]) -> None:
         """Book entries in their order; what is taken back may have come in this very batch."""
-        await self._look_up_reports(entries)
+        self._reports = await self._look_up_reports(entries)
         for special, run in groupby(entries, key=_is_special):
             if special:
                 for entry in run:
@@ -169,7 +165,7 @@ class _Batch:
 
     async def detail(self, entries: Sequence[Entry]) -> None:
         """Parts of lumps become receipts instead; their money is booked already."""
-        await self._look_up_reports(entries)
+        self._reports = await self._look_up_reports(entries, parts_only=True)
         lumps = {part_digest(entry.id, LUMP): entry for entry in entries}
         act = self._act("detail_receipt")
         changed = await close_receipts(
@@ -187,13 +183,13 @@ class _Batch:
 
     async def _run(self, entries: Sequence[Entry]) -> None:
         """Entries that take nothing back: few statements for all of them."""
-        gains = [entry for entry in entries if entry.credit and entry.id not in self._known]
+        gains = [entry for entry in entries if entry.credit and entry.id not in self._reports.whole]
         taken = await debits_in_suspense(self._connection, gains, reversals_only=True)
         money: list[Incoming] = []
         for entry in entries:
             if not entry.credit:
                 await self._debit(entry)
-            elif entry.id in self._known:
+            elif entry.id in self._reports.whole:
                 self._link(entry)
             elif entry.id in taken:
                 await self._explain(entry, taken[entry.id])
@@ -205,7 +201,7 @@ class _Batch:
     async def _special(self, entry: Entry) -> None:
         if not entry.credit:
             await self._reversal(entry)
-        elif entry.id in self._known:
+        elif entry.id in self._reports.whole:
             self._link(entry)
         else:
             await self._gain(entry)
@@ -229,7 +225,7 @@ class _Batch:
 
         Where a merchant has what was no remittance at all, people decide (C-13).
         """
-        known = self._known[entry.id]
+        known = self._reports.whole[entry.id]
         self._links.append((known.digest, entry.id))
         self._mark(entry, f"receipt/{known.digest}")
         if _is_special(entry) and known.state == ReceiptState.CREDITED:
@@ -303,37 +299,33 @@ class _Batch:
             rows.clear()
 
     async def _untold(self, entry: Entry) -> list[Incoming]:
-        """The receipts of a booked entry but for the part that was reported and credited (P-26).
+        """The receipts of a booked entry but for the parts that reports stand for (P-26).
 
-        What the report booked is in the book with the entry now.
+        What the reports booked is in the book with the entry now.
         """
-        told, report = self._told[entry.id], self._shares.get(entry.id)
-        if report is None:
-            return told
-        part = next(one for one in told if one.amount == report.amount)
-        act = self._act("take_over_report")
-        was = await take_over(self._connection, self._receiver.accounts, report.digest, part, act)
-        if was is None:
-            return told
-        subject = f"receipt/{report.digest}"
-        self._sheet.post(
-            TransferKind.RECEIPT_REVERSED, None, currency=report.currency, amount=report.amount,
-            effect=Effect(f"{subject}/told", subject, report.booked_at),
-        )  # fmt: skip
-        return [one for one in told if one is not part or was is ReceiptState.UNMATCHED]
+        told = self._told[entry.id]
+        for report, number in self._reports.shares.get(entry.id, ()):
+            part = next(one for one in told if one.part == number)
+            act = self._act("take_over_report")
+            accounts = self._receiver.accounts
+            was = await take_over(self._connection, accounts, report.digest, part, act)
+            if was is None:
+                continue
+            subject = f"receipt/{report.digest}"
+            self._sheet.post(
+                TransferKind.RECEIPT_REVERSED, None, currency=report.currency,
+                amount=report.amount,
+                effect=Effect(f"{subject}/told", subject, report.booked_at),
+            )  # fmt: skip
+            if was is not ReceiptState.UNMATCHED:
+                told = [one for one in told if one is not part]
+        return told
 
-    async def _look_up_reports(self, entries: Sequence[Entry]) -> None:
-        """What was reported and no entry told before: entries as a whole, or a part of them."""
-        digests = sorted({e.reference_digest for e in entries if e.credit and e.reference_digest})
-        rows = await fetch(self._connection, _REPORTED, (digests,)) if digests else ()
-        left = {(row.reference_digest, row.currency): row for row in rows}
-        for entry in entries if left else ():
-            key = (entry.reference_digest or "", entry.currency)
-            amount = left[key].amount if entry.credit and key in left else None
-            if amount == entry.amount:
-                self._known[entry.id] = left.pop(key)
-            elif entry.splits and amount in [part.amount for part in entry.parts]:
-                self._shares[entry.id] = left.pop(key)
+    async def _look_up_reports(
+        self, entries: Sequence[Entry], *, parts_only: bool = False
+    ) -> Reports:
+        ring = self._receiver.ring
+        return await reports_of(self._connection, ring, entries, parts_only=parts_only)
 
     def _post(self, kind: TransferKind, entry: Entry, *, reverses: int | None = None) -> None:
         effect = Effect(f"{entry.subject}/booked", entry.subject, entry.at)

@@ -31,8 +31,8 @@ PARTS_MAX: Final = 2_000
 """Parts taken at once: an entry with more of them is taken alone."""
 
 _ENTRY: Final = """
-SELECT e.id, e.account, a.currency, e.side, e.amount, e.day, e.reference_digest, e.reversal,
-       e.adds_up, e.parts, f.received_at
+SELECT e.id, e.account, a.number, a.currency, e.side, e.amount, e.day, e.reference_digest,
+       e.reversal, e.adds_up, e.parts, f.received_at, e.statement IS NOT NULL AS stated
   FROM bank_entries e JOIN bank_accounts a ON a.id = e.account
   JOIN bank_files f ON f.digest = e.file"""
 
@@ -101,6 +101,7 @@ class Entry:
 
     id: int
     account: int
+    number: str
     currency: str
     side: str
     amount: int
@@ -110,6 +111,7 @@ class Entry:
     adds_up: bool
     stated_parts: int
     received_at: datetime
+    stated: bool
     parts: list[Part] = field(default_factory=list)
 
     @property

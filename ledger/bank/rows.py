@@ -10,13 +10,20 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from functools import partial
 from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ledger.accounts import AccountRows
 from ledger.bank.shelf import Entry, Shelf, Statement
-from ledger.bank.told import Telling, likeness_of, meaningful_id
+from ledger.bank.told import (
+    Telling,
+    likeness_of,
+    likeness_of_part,
+    meaningful_id,
+    part_reference,
+)
 from ledger.engine import copy_rows, execute, fetch
 from ledger.payments import OTHER_REASON
 from tillkeeper.contracts.bank import BankTransaction, Side
@@ -61,6 +68,19 @@ _BARE: Final = f"""{_COLUMNS}
 # May be what a notification tells under another reference.
 _LIKELY: Final = f"""{_COLUMNS}
  WHERE account = $1 AND day BETWEEN $2 AND $3 AND amount = ANY($4::bigint[])"""
+
+# Batches that a notification may tell payer by payer.
+_BATCHES: Final = f"""{_COLUMNS} e
+ WHERE account = $1 AND day BETWEEN $2 AND $3 AND parts > 1 AND EXISTS (
+       SELECT FROM bank_transactions t WHERE t.entry = e.id AND t.amount = ANY($4::bigint[]))"""
+
+_PIECES: Final = """
+SELECT t.entry, t.part, t.amount, t.said_sealed, a.number, f.kind
+  FROM bank_transactions t JOIN bank_entries e ON e.id = t.entry
+  JOIN bank_accounts a ON a.id = e.account JOIN bank_files f ON f.digest = t.file
+ WHERE t.entry = ANY($1::bigint[]) AND t.amount = ANY($2::bigint[])
+   AND (t.side, t.currency) = (e.side, a.currency) AND e.adds_up
+ ORDER BY t.entry, t.part"""
 
 _SAID: Final = """
 SELECT DISTINCT ON (t.entry) t.entry, t.part, t.said_sealed, a.number, f.kind
@@ -117,7 +137,7 @@ async def read_shelf(
     connection: AsyncConnection, ring: KeyRing, account: int, tellings: Sequence[Telling]
 ) -> Shelf:
     """All of the account that these tellings may tell again."""
-    statements = {}
+    statements: dict[int, Statement] = {}
     files: dict[int, str] = {}
     for period in sorted({p for one in tellings if (p := _period(one)) is not None}):
         for row in await fetch(connection, _STATEMENTS, (account, *period)):
@@ -139,6 +159,7 @@ async def read_shelf(
         if row.statement in statements:
             statements[row.statement].entries.append(entry)
     await _know_likeness(connection, ring, entries, tellings)
+    await _know_pieces(connection, ring, entries, tellings)
     return Shelf(account, statements.values(), entries)
 
 
@@ -160,7 +181,8 @@ def _period(telling: Telling) -> tuple[date, date, date, date] | None:
 
 
 def _movements(telling: Telling) -> list[Movement]:
-    return [entry.movement for entry in telling.entries]
+    """Of all entries, and of their pieces."""
+    return [one.movement for entry in telling.entries for one in (entry, *entry.pieces)]
 
 
 async def _unstated(
@@ -184,6 +206,7 @@ async def _told_early(
     _, first, last = _window(early)
     return [
         *await fetch(connection, _LIKELY, (account, first, last, amounts)),
+        *await fetch(connection, _BATCHES, (account, first, last, amounts)),
         *await fetch(connection, _REFERRED, (account, *_window(early), references)),
         *await fetch(connection, _BARE, (account, days)),
     ]
@@ -213,6 +236,28 @@ async def _know_likeness(
         found = likeness_of(row.number, [part], known=True)
         own = frozenset() if entry.reference is None else frozenset({entry.reference})
         entry.likeness = replace(found, references=found.references | own)
+
+
+async def _know_pieces(
+    connection: AsyncConnection, ring: KeyRing, entries: Sequence[Entry], told: Sequence[Telling]
+) -> None:
+    """The parts of batches that may be told one by one, as ``_know_likeness`` knows entries."""
+    alone = [one.movement for telling in told for one in telling.entries if not one.pieces]
+    told_so = {(one.signed, one.reference) for one in alone if one.reference is not None}
+    asked = {e.id: e for e in entries if e.parts > 1 and (e.signed, e.reference) not in told_so}
+    kinds = {one.kind for one in told}
+    given = (list(asked), sorted({abs(one.signed) for one in alone}))
+    for row in await fetch(connection, _PIECES, given) if asked and alone else ():
+        entry, part = asked[row.entry], open_said(ring, row.entry, row.part, row.said_sealed)
+        if row.kind in kinds:
+            part = part.model_copy(update={"debtor_name": None})
+        movement = replace(
+            entry.movement,
+            signed=row.amount if entry.signed > 0 else -row.amount,
+            reference=part_reference(row.number, part),
+            likeness=partial(likeness_of_part, row.number, part, known=True),
+        )
+        entry.pieces = (*entry.pieces, movement)
 
 
 def _window(told: Sequence[Movement]) -> tuple[bool, date, date]:

@@ -21,7 +21,10 @@ from tillkeeper.contracts.receipt import ReceiptState
 _REPORT: Final = """
 SELECT state, topup, activated, matched_by FROM receipts
  WHERE digest = $1 AND reference_digest = digest AND entry IS NULL
-   AND state IN ('CREDITED', 'UNMATCHED')"""
+   AND state IN ('CREDITED', 'UNMATCHED', 'RETURNING', 'RETURNED')"""
+
+# Its payment names the report: it stays, as the receipt of the part.
+_STANDS: Final = "UPDATE receipts SET entry = $2, part = $3 WHERE digest = $1"
 
 # The reference goes with the money: no other entry may be taken for this report.
 _LEAVE: Final = """
@@ -43,8 +46,9 @@ async def take_over(
 ) -> ReceiptState | None:
     """Let a part stand for the report of digest ``report``; answers what the report was.
 
-    CREDITED: the part has its request now. UNMATCHED: the part is still to be received. None: the
-    report's money went on already, or is told by an entry.
+    CREDITED: the part has its request now. RETURNING, RETURNED: the report is the part's receipt
+    now. UNMATCHED: the part is still to be received. None: the bank took the report's money back,
+    or an entry tells it.
     """
     rows = await fetch(connection, _REPORT, (report,))
     if not rows:
@@ -53,6 +57,9 @@ async def take_over(
     if was is ReceiptState.UNMATCHED:
         await close_receipts(connection, accounts, [report], ReceiptState.REVERSED, act)
         await execute(connection, _LEAVE, (report,))
+        return was
+    if was in (ReceiptState.RETURNING, ReceiptState.RETURNED):
+        await execute(connection, _STANDS, (report, part.entry, part.part))
         return was
     topup, activated, matched_by = rows[0].topup, rows[0].activated, rows[0].matched_by
     await execute(connection, _LEAVE, (report,))

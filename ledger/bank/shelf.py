@@ -6,9 +6,9 @@ what is known is only ever completed: an entry is stated once, and detailed once
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 
 from ledger.bank.told import Telling, ToldEntry
@@ -29,6 +29,7 @@ from tillkeeper.rules.sameness import (
     notified,
     other_money,
     other_period,
+    pieces_told,
     reissued,
     same_name,
     same_statement,
@@ -73,6 +74,7 @@ class Entry:
     details: tuple[BankTransaction, ...] = ()
     early: bool = False
     likeness: Likeness | None = None
+    pieces: Sequence[Movement] = ()
 
     @property
     def movement(self) -> Movement:
@@ -103,16 +105,18 @@ class Shelf:
         self.account = account
         self.statements = list(statements)
         self._by_amount: dict[int, list[Entry]] = defaultdict(list)
+        self._batches: list[Entry] = []
         self.new_statements: list[Statement] = []
         self.new_entries: list[Entry] = []
         self.linked: list[Entry] = []
         self.detailed: list[Entry] = []
         self.touched: dict[Statement, None] = {}
         for entry in entries:
-            self._by_amount[entry.signed].append(entry)
+            self._keep(entry)
 
     def take(self, telling: Telling) -> None:
         """Compare a telling with what is known, and remember what it tells first."""
+        telling = self._apart(telling)
         if telling.identity is None:
             self._take(telling.entries, *self._notified(telling.entries), statement=None)
             return
@@ -123,6 +127,63 @@ class Shelf:
         found, among = self._again(telling.entries, known)
         self.touched[known] = None
         self._take(telling.entries, found, among, statement=known)
+
+    def _apart(self, telling: Telling) -> Telling:
+        """The telling, with each batch in pieces that was told in pieces before.
+
+        A piece of a notification that has no reference waits for the statement, as entries do. A
+        lump that is told in pieces beside is left to people: its details would be doubles.
+        """
+        told: list[ToldEntry] = []
+        for one in telling.entries:
+            singles = self._singles(one)
+            if not singles or not _any_found(pieces_told(_movements(one.pieces), singles)):
+                told.append(one)
+                continue
+            known = self._by_amount.get(one.movement.signed, ())
+            same = [e for e in known if e.reference == one.movement.reference]
+            if same:
+                lump = any(entry.parts == 0 for entry in same)
+                told.append(replace(one, details=()) if lump else one)
+                continue
+            stated = telling.identity is not None
+            told += [p for p in one.pieces if stated or p.movement.reference is not None]
+        return replace(telling, entries=tuple(told))
+
+    def _singles(self, batch: ToldEntry) -> list[Movement]:
+        """Entries that may be pieces of a batch."""
+        amounts = dict.fromkeys(piece.movement.signed for piece in batch.pieces)
+        near = (entry for signed in amounts for entry in self._by_amount.get(signed, ()))
+        return [entry.movement for entry in near if entry.parts <= 1]
+
+    def _in_batches(
+        self, told: Sequence[ToldEntry], found: Found, among: list[Entry], *, stated: bool
+    ) -> tuple[Found, list[Entry]]:
+        """The same, where what is left is a piece of a batch that was told whole before.
+
+        Of a statement: of what was only notified, and whole where the payers alone say so. A file
+        that tells batch and piece tells two.
+        """
+        left = [n for n, place in enumerate(found) if place is None]
+        taken = {among[place] for place in found if place is not None}
+        batches = [
+            one for one in self._batches
+            if one not in taken and not (stated and one.statement is not None)
+        ]  # fmt: skip
+        pieces = [(batch, piece) for batch in batches for piece in batch.pieces] if left else []
+        if not pieces:
+            return found, among
+        movements = [told[n].movement for n in left], [piece for _, piece in pieces]
+        again = pieces_told(*movements)
+        times = Counter(pieces[place][0] for place in again if place is not None)
+        sure = {pieces[p][0] for p in pieces_told(*movements, people=False) if p is not None}
+        found, among = list(found), list(among)
+        for n, place in zip(left, again, strict=True):
+            batch = None if place is None else pieces[place][0]
+            if batch is not None and (not stated or batch in sure or times[batch] == batch.parts):
+                found[n] = len(among)
+                among.append(batch)
+        return found, among
 
     def _cut(self, telling: Telling, identity: Identity) -> None:
         """Of a statement that is no known one again, keep what other statements did not tell."""
@@ -185,12 +246,13 @@ class Shelf:
 
     def _notified(self, told: Sequence[ToldEntry]) -> tuple[Found, list[Entry]]:
         among = self._alike(told)
-        return notified(_movements(told), [entry.movement for entry in among]), among
+        found = notified(_movements(told), [entry.movement for entry in among])
+        return self._in_batches(told, found, among, stated=False)
 
     def _stated(self, told: Sequence[ToldEntry]) -> tuple[Found, list[Entry]]:
         among = [entry for entry in self._alike(told) if entry.statement is None]
-        movements = [entry.movement for entry in among]
-        return first_stated(_movements(told), movements), among
+        found = first_stated(_movements(told), [entry.movement for entry in among])
+        return self._in_batches(told, found, among, stated=True)
 
     def _again(self, told: Sequence[ToldEntry], known: Statement) -> tuple[Found, list[Entry]]:
         """What the statement told before, else what it left out and was notified meanwhile.
@@ -258,11 +320,22 @@ class Shelf:
             place=told.place,
             statement=statement,
             details=told.details,
+            pieces=_movements(told.pieces),
         )
         if statement is not None:
             statement.entries.append(entry)
-        self._by_amount[movement.signed].append(entry)
+        self._keep(entry)
         self.new_entries.append(entry)
+
+    def _keep(self, entry: Entry) -> None:
+        self._by_amount[entry.signed].append(entry)
+        if entry.pieces:
+            self._batches.append(entry)
+
+
+def _any_found(found: Found) -> bool:
+    """Whether anything of what was told is known."""
+    return any(place is not None for place in found)
 
 
 def _movements(told: Sequence[ToldEntry]) -> list[Movement]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import partial
 from itertools import groupby
@@ -46,13 +46,17 @@ _NO_IDS: Final = frozenset({"", "NOTPROVIDED", "NONREF"})
 
 @dataclass(frozen=True, slots=True)
 class ToldEntry:
-    """One booked entry; ``details`` are its parts, none where the bank tells a lump only."""
+    """One booked entry; ``details`` are its parts, none where the bank tells a lump only.
+
+    ``pieces`` are the parts as entries of their own, where each of several is money of its own.
+    """
 
     place: str
     movement: Movement
     reversal: bool
     adds_up: bool
     details: tuple[BankTransaction, ...]
+    pieces: tuple[ToldEntry, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,13 +190,16 @@ class _Cutter:
             reference=None if reference is None else reference_digest(self.number, reference),
             likeness=partial(likeness_of, self.number, parts, known=False),
         )
-        return ToldEntry(
+        told = ToldEntry(
             place=f"{first.statement}.{first.entry}",
             movement=movement,
             reversal=first.reversal,
             adds_up=first.adds_up,
             details=() if _is_lump(parts) else parts,
         )
+        if not _splits(parts):
+            return told
+        return replace(told, pieces=tuple(_piece(self.number, told, one) for one in parts))
 
     def _identity(self) -> Identity | None:
         """What the statement is known by, or None: it is a report or a notification."""
@@ -225,6 +232,41 @@ def _reference(parts: tuple[BankTransaction, ...]) -> str | None:
     return meaningful_reference(parts[0].bank_reference)
 
 
+def part_reference(number: str, part: BankTransaction) -> str | None:
+    """The digest of a part's own reference."""
+    own = meaningful_reference(part.bank_reference)
+    return None if own is None else reference_digest(number, own)
+
+
+def _splits(parts: Sequence[BankTransaction]) -> bool:
+    """Whether several parts make the entry up, each of them money of its own."""
+    first = parts[0]
+    return (
+        first.adds_up
+        and len(parts) == first.parts > 1
+        and all(
+            (one.side, one.currency) == (first.entry_side, first.entry_currency)
+            and (one.amount_minor or 0) > 0
+            for one in parts
+        )
+    )
+
+
+def _piece(number: str, told: ToldEntry, part: BankTransaction) -> ToldEntry:
+    """A part as an entry of its own."""
+    amount = part.amount_minor or 0
+    alone = part.model_copy(
+        update={"part": 1, "parts": 1, "entry_amount_minor": amount, "entry_bank_reference": None}
+    )
+    movement = replace(
+        told.movement,
+        signed=amount if told.movement.signed > 0 else -amount,
+        reference=part_reference(number, part),
+        likeness=partial(likeness_of_part, number, part, known=False),
+    )
+    return replace(told, place=f"{told.place}.{part.part}", movement=movement, details=(alone,))
+
+
 def _is_lump(parts: tuple[BankTransaction, ...]) -> bool:
     """Whether nothing is said of who paid or was paid: the bank may detail it in another file."""
     return len(parts) == 1 and not any(_said(parts[0]))
@@ -244,20 +286,37 @@ def likeness_of(number: str, parts: Sequence[BankTransaction], *, known: bool) -
     """
     first = parts[0]
     said = [first.entry_bank_reference]
-    if first.parts == 1:
-        said.append(first.bank_reference)
+    if first.parts > 1:
+        return _likeness(number, said, (), known=known)
+    end_to_end = meaningful_id(first.end_to_end_id)
+    people = [_payer(first.debtor_name), f"id {end_to_end}" if end_to_end else None]
+    return _likeness(number, [*said, first.bank_reference], people, known=known)
+
+
+def likeness_of_part(number: str, part: BankTransaction, *, known: bool) -> Likeness:
+    """What one of several parts may be known by where it is told alone."""
+    return likeness_of(number, [part.model_copy(update={"parts": 1})], known=known)
+
+
+def reported_likeness(number: str, reference: str, payer: str, *, known: bool) -> Likeness:
+    """What a receipt that was reported may be known by."""
+    return _likeness(number, [reference], [_payer(payer)], known=known)
+
+
+def _payer(name: str | None) -> str | None:
+    payer = normalised_name(name or "")
+    return f"payer {payer}" if payer else None
+
+
+def _likeness(
+    number: str, said: Iterable[str | None], people: Iterable[str | None], *, known: bool
+) -> Likeness:
     marks: set[str] = set()
     for reference in filter(None, map(meaningful_reference, said)):
         marks.update(_marks(reference, known=known))
-    people: set[str] = set()
-    if first.parts == 1:
-        payer = normalised_name(first.debtor_name or "")
-        people = {f"payer {payer}"} if payer else set()
-        end_to_end = meaningful_id(first.end_to_end_id)
-        people |= {f"id {end_to_end}"} if end_to_end else set()
     return Likeness(
         frozenset(reference_digest(number, mark) for mark in marks),
-        frozenset(hashlib.sha256(one.encode()).hexdigest() for one in people),
+        frozenset(hashlib.sha256(one.encode()).hexdigest() for one in people if one),
     )
 
 
@@ -267,10 +326,15 @@ def _marks(reference: str, *, known: bool) -> Iterator[str]:
     Two long ones that begin alike are not equal: only one that is short may be another cut off.
     """
     folded = reference.casefold()
-    yield from (reference, reference.upper(), folded, folded.lstrip("0") or folded)
-    if len(folded) >= SWIFT_REFERENCE:
-        cut = len(folded) == SWIFT_REFERENCE
-        yield f"{folded[:SWIFT_REFERENCE]} {'cut' if cut is known else 'long'}"
+    bare = folded.lstrip("0") or folded
+    yield from (reference, reference.upper(), folded, bare)
+    if not known and len(reference) > SWIFT_REFERENCE:
+        # Of a lump only the digest is kept: the whole reference, cut off or not.
+        yield from (reference[:SWIFT_REFERENCE], reference[:SWIFT_REFERENCE].upper())
+    for text in dict.fromkeys((folded, bare)):
+        if len(text) >= SWIFT_REFERENCE:
+            cut = len(text) == SWIFT_REFERENCE
+            yield f"{text[:SWIFT_REFERENCE]} {'cut' if cut is known else 'long'}"
 
 
 def meaningful_id(text: str | None) -> str | None:

@@ -117,6 +117,12 @@ def days_of(known: Known) -> list[date]:
     return [closing if one.early else min(one.day, closing) for one in known.entries]
 
 
+def own_days(known: Known) -> list[date]:
+    """The days as the entries name them, inside the statement's period."""
+    begin, end = first_day(known.identity), known.identity.closing_on
+    return [min(max(one.day, begin), end) for one in known.entries]
+
+
 @dataclass(frozen=True, slots=True)
 class Slice:
     """What a statement tells of one day: from balance to balance."""

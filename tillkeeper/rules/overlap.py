@@ -27,6 +27,7 @@ from tillkeeper.rules.likeness import (
     days_of,
     first_told,
     other_page,
+    own_days,
     pairs,
     referred,
     slices_of,
@@ -34,12 +35,7 @@ from tillkeeper.rules.likeness import (
     total,
     trails,
 )
-from tillkeeper.rules.sameness import (
-    DAYS_APART_MAX,
-    Identity,
-    Movement,
-    told_again,
-)
+from tillkeeper.rules.sameness import DAYS_APART_MAX, Identity, Movement, told_again
 
 Place = tuple[int, int]
 """An entry of a known statement: the statement's place and the entry's place in it."""
@@ -224,7 +220,9 @@ class _Days:
         self._slices: dict[date, list[Slice]] = defaultdict(list)
         for place, other in enumerate(known):
             if other.entries and not other_page(identity, self._first, other):
-                for piece in slices_of(place, other, self._days(other)):
+                # On which day a notified entry moved is a guess: balances prove which is right.
+                guesses = (self._days(other), own_days(other))
+                for piece in dict.fromkeys(p for g in guesses for p in slices_of(place, other, g)):
                     self._slices[piece.day].append(piece)
         self._cut = Cut([None] * len(told))
         self._run: Run | None = None

@@ -25,6 +25,9 @@ STATEMENT_DUE: Final = timedelta(days=3)
 """A day's statement may come so long after its end before its absence is work: a weekend."""
 
 
+_REPORTED: Final = "receipt/"
+
+
 @dataclass(frozen=True, slots=True)
 class Told:
     """An entry that the bank tells; ``stated``: by a statement, not only notified."""
@@ -107,9 +110,10 @@ def compare(day: date, told: Iterable[Told], moved: Iterable[Moved]) -> Comparis
         differences += [
             _not_in_book(e) for e in entries[subject] if e.entry not in known and e.day == day
         ]
-        differences += [
-            _not_stated(m) for m in transfers[subject] if m.transfer not in used and m.day == day
-        ]
+        left = [m for m in transfers[subject] if m.transfer not in used]
+        if subject.startswith(_REPORTED):
+            left = _not_taken_back(left)
+        differences += [_not_stated(m) for m in left if m.day == day]
     return Comparison(matched, tuple(differences))
 
 
@@ -223,6 +227,18 @@ def _pairs(
             left.remove(found)
             different.append((entry, found))
     return equal, different
+
+
+def _not_taken_back(transfers: Sequence[Moved]) -> list[Moved]:
+    """Without what was taken back on its day: reports whose money a batch's entry tells now."""
+    left: list[Moved] = []
+    for one in transfers:
+        back = next((m for m in left if (m.day, m.amount) == (one.day, -one.amount)), None)
+        if back is None:
+            left.append(one)
+        else:
+            left.remove(back)
+    return left
 
 
 def _not_in_book(entry: Told) -> Difference:

@@ -211,6 +211,32 @@ def notified(told: Sequence[Movement], known: Sequence[Movement]) -> Found:
     return pairing.found
 
 
+def pieces_told(
+    told: Sequence[Movement], known: Sequence[Movement], *, people: bool = True
+) -> Found:
+    """Entries that are parts of one another's batches: one file tells whole what another cuts."""
+    pairing = _Pairing(told, known)
+    pairing.pair_by_reference()
+    pairing.pair_alike(lambda one: one.references)
+    if people:
+        pairing.pair_alike(lambda one: one.people)
+    return pairing.found
+
+
+def reported(told: Sequence[Movement], known: Sequence[Movement]) -> Found:
+    """Entries and parts that a service reported before a file told them.
+
+    By the reference, in another form or level too; of a statement, which tells all that moved, by
+    who paid. A file that tells the very report later tells other money by then: each report is
+    taken once.
+    """
+    pairing = _Pairing(told, known)
+    pairing.pair(lambda one: (one.signed, one.reference))
+    pairing.pair_alike(lambda one: one.references)
+    pairing.pair_alike(lambda one: one.people, told_if=lambda one: one.stated)
+    return pairing.found
+
+
 def _by_day(one: Movement) -> Hashable:
     return one.signed, one.day
 
@@ -271,7 +297,9 @@ class _Pairing:
         self.told_left = [place for place in self.told_left if self.found[place] is None]
         self.known_left = [place for place in self.known_left if place not in taken]
 
-    def pair_alike(self, marks: Callable[[Likeness], frozenset[str]]) -> None:
+    def pair_alike(
+        self, marks: Callable[[Likeness], frozenset[str]], *, told_if: _If = _any
+    ) -> None:
         """Pair equal amounts with a mark in common, the nearest days first."""
         amounts = {self._told[place].signed for place in self.told_left}
         known: dict[Hashable, list[int]] = defaultdict(list)
@@ -285,7 +313,9 @@ class _Pairing:
         near = []
         for place in self.told_left:
             one = self._told[place]
-            for mark in marks(one.likeness()) if one.likeness is not None else ():
+            if one.likeness is None or not told_if(one):
+                continue
+            for mark in marks(one.likeness()):
                 for other in known.get((one.signed, mark), ()):
                     apart = _apart(one, self._known[other])
                     if apart <= DAYS_APART_MAX:

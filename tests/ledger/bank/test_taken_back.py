@@ -274,10 +274,10 @@ class TestReportOfPart:
         assert await till.sound()
 
     async def test_another_entry_is_not_taken_for_the_report(self, till: Till) -> None:
-        """P-26: the bank uses the reference again for 5,000.00: other money, booked as it comes."""
+        """P-26: one statement tells the reference again for 5,000.00: it tells other money."""
         await till.ask("M1", "R1", 500_000)
         await till.report(500_000, "B1")
         await till.bring(notified(Line(800_000, "B1", parts=PARTS)))
-        await till.bring(notified(paid()))
+        await till.bring(stated(Line(800_000, "B1", parts=PARTS), paid()))
         assert await till.balances() == {"bank": 1_300_000, "unmatched_receipts": 800_000}
         assert await till.sound()

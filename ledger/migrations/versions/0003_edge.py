@@ -1,0 +1,22 @@
+"""What is reported and told by files is found by its amount. The SQL stands in the file beside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Make the index."""
+    op.execute(Path(__file__).with_suffix(".sql").read_text(encoding="utf-8"))
+
+
+def downgrade() -> None:
+    """Never: a book is not unmade."""
+    raise NotImplementedError("a book is not unmade; restore a backup instead")
