@@ -8,6 +8,8 @@ READY := $(VENV)/.ready
 ORDERS ?=
 MERCHANTS ?=
 SEED ?= 7
+# Side by side: most tests wait for other processes. WORKERS=0 runs them one by one.
+WORKERS ?= 3
 # The shell quotes them, so that a path may hold spaces.
 export ORDERS MERCHANTS SEED
 
@@ -46,9 +48,11 @@ check: $(READY) ## Format, lint, types, import contracts, tidiness.
 	@echo "==> import contracts"; $(BIN)/lint-imports --no-cache
 	@echo "==> tidiness"; $(BIN)/pytest tests/tidy
 
+# Every workflow sandbox and every command imports our modules anew: they are compiled once, whatever
+# the caller's environment says of bytecode.
 test: $(READY) ## All tests, against real PostgreSQL and Temporal servers.
 	@echo "==> all tests, against real PostgreSQL and Temporal servers (minutes)"
-	@$(BIN)/pytest
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n $(WORKERS) --dist loadgroup
 
 bench: $(READY) ## Ratios of the book and the bank reader against references of the same run.
 	@echo "==> the book against references of the same run (about a minute)"

@@ -21,6 +21,9 @@ from tests.stack import engine_on
 from tillkeeper.contracts.receipt import reference_digest
 from worker.embedded.discovery import find_stack
 
+pytestmark = pytest.mark.xdist_group("demo")
+"""Side by side with others, but in one process: they share one stack."""
+
 ENTRIES: Final = """
 SELECT CASE side WHEN 'C' THEN 'credit' ELSE 'debit' END, amount, day::text, reference_digest,
        statement IS NOT NULL AND booked_as IS NOT NULL

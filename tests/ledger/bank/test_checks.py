@@ -55,6 +55,10 @@ ELSEWHERE = {"waiting": "accounts"}
 """Sums tell which account is wrong; no row of a receipt says so."""
 
 
+pytestmark = pytest.mark.xdist_group("full-book")
+"""Side by side with others, but in one process: they share one book."""
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def book(postgres: Databases, ring: KeyRing) -> AsyncIterator[AsyncEngine]:
     """The owner's engine on a book with everything in it."""
