@@ -43,22 +43,22 @@ _LOCK: Final = "SELECT id FROM accounts WHERE id = $1 FOR NO KEY UPDATE"
 _READ: Final = """
 SELECT id, merchant, currency, state, profile, fingerprint, legal_name_sealed, bank_sealed,
        contacts_sealed, warning, suspend_below, billing_from, opening_at, opened_at, configured_at,
-       activated_at, closed_at
+       activated_at, closed_at, bank_since
   FROM prepaid_accounts WHERE merchant = $1 AND currency = $2"""
 
 _INSERT: Final = """
 INSERT INTO prepaid_accounts (
     merchant, currency, state, profile, fingerprint, opening_user, legal_name_sealed,
     legal_name_digest, bank_sealed, hard_floor, billing_from, opening_at, opened_at,
-    available, frozen, withdrawing, dues, fee_income, dues_unearned)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
+    available, frozen, withdrawing, dues, fee_income, dues_unearned, bank_since)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
 ON CONFLICT (merchant, currency) DO NOTHING RETURNING id"""
 
 _UPDATE: Final = """
 UPDATE prepaid_accounts
    SET state = $2, bank_sealed = $3, contacts_sealed = $4, warning = $5, suspend_below = $6,
        resume_above = $7, billing_from = $8, opened_at = $9, configured_at = $10,
-       activated_at = $11, closed_at = $12, profile = $13
+       activated_at = $11, closed_at = $12, profile = $13, bank_since = $14
  WHERE id = $1"""
 
 _HOLDINGS: Final = """
@@ -94,6 +94,8 @@ class PrepaidAccount:
     configured_at: datetime | None
     activated_at: datetime | None
     closed_at: datetime | None
+    bank_since: datetime | None
+    """Since when this bank account is bound, exactly as it is now (P-69)."""
 
     def __repr__(self) -> str:
         return f"PrepaidAccount({self.merchant}, {self.currency}, {self.state})"
@@ -158,6 +160,7 @@ class AccountRows:
             at if state is AccountState.OPENED else None,
             ids[Bucket.AVAILABLE], ids[Bucket.FROZEN], ids[Bucket.WITHDRAWING], ids[Bucket.DUES],
             ids[Bucket.FEE_INCOME], ids[Bucket.DUES_UNEARNED],
+            None if request.bank_details is None else at,
         )  # fmt: skip
         if not await fetch(connection, _INSERT, row):
             return False
@@ -178,6 +181,8 @@ class AccountRows:
         if after == before:
             return before
         after = replace(after, profile=profile.name)
+        if after.bank != before.bank:
+            after = replace(after, bank_since=None if after.bank is None else act.at)
         lines = thresholds(after.warning, after.suspend_below, profile)
         contacts = (
             self._ring.seal(

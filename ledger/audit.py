@@ -34,13 +34,17 @@ Change = tuple[str, dict[str, Any], dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """Who changes something, why, when, and under which rule profile."""
+    """Who changes something, why, when, and under which rule profile.
+
+    ``token`` is the id of the token that the actor proved himself by, never its text.
+    """
 
     action: str
     actor: str
     at: datetime
     profile: str
     reason: str = ""
+    token: str | None = None
 
 
 class Audit:
@@ -92,7 +96,8 @@ async def _write(
     connection: AsyncConnection, act: Act, change: Change, reason: bytes | None
 ) -> None:
     subject, before, after = change
-    old, new = _differing(before, after)
+    told = {} if act.token is None else {"token": act.token}
+    old, new = _differing(before, after | told)
     parameters = (subject, act.action, act.actor, reason, old, new, act.profile, act.at)
     await execute(connection, _INSERT, parameters)
 

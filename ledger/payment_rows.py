@@ -15,14 +15,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ledger.engine import fetch
 from tillkeeper.contracts.base import Step
 from tillkeeper.contracts.errors import Code, Rejected
-from tillkeeper.contracts.payment import PaymentState, PaymentTerms, PayoutView
+from tillkeeper.contracts.payment import FailureClass, PaymentState, PaymentTerms, PayoutView, Rail
 from tillkeeper.rules.names import masked_name, masked_number
 from tillkeeper.rules.payments import is_overdue
 from tillkeeper.sealing import KeyRing
 
 _COLUMNS: Final = """
 SELECT id, end_to_end_id, subject, fingerprint, amount, currency, creditor_sealed, state, reason,
-       message_id, recorded_at, sent_at, decided_at
+       message_id, recorded_at, sent_at, decided_at, merchant, rail,
+       coalesce(run, end_to_end_id) AS run, attempt, failure, retry_at, sending_at, asked_at, asked
   FROM payments"""
 
 _READ: Final = f"{_COLUMNS} WHERE end_to_end_id = $1"
@@ -32,20 +33,26 @@ _READ_SUBJECT: Final = f"{_COLUMNS} WHERE subject = $1"
 _LOCK: Final = f"{_COLUMNS} WHERE id = ANY($1::bigint[]) ORDER BY id FOR NO KEY UPDATE"
 
 _OPEN: Final = f"""{_COLUMNS}
- WHERE state IN ('RECORDED', 'SENT', 'ACCEPTED') ORDER BY recorded_at, id LIMIT $1"""
+ WHERE state IN ('RECORDED', 'SENT', 'UNCLEAR', 'ACCEPTED') ORDER BY recorded_at, id LIMIT $1"""
 
 _LATEST: Final = f"{_COLUMNS} ORDER BY id DESC LIMIT $1"
 
 _NAMED: Final = """
-SELECT id, end_to_end_id, message_id, currency FROM payments WHERE end_to_end_id = ANY($1::text[])
+SELECT id, end_to_end_id, message_id, currency, merchant FROM payments
+ WHERE end_to_end_id = ANY($1::text[])
  UNION
-SELECT id, end_to_end_id, message_id, currency FROM payments WHERE message_id = ANY($1::text[])
+SELECT id, end_to_end_id, message_id, currency, merchant FROM payments
+ WHERE message_id = ANY($1::text[])
  ORDER BY id"""
 
 
 @dataclass(frozen=True, slots=True)
 class PaymentRow:
-    """One payment as it stands; the amount in minor units, the payee still sealed."""
+    """One payment as it stands; the amount in minor units, the payee still sealed.
+
+    ``merchant`` is whose money it is, None the platform's. ``run`` is the end-to-end id of the
+    first attempt, ``attempt`` counts from 1. ``sending_at`` is marked before a door is called.
+    """
 
     id: int
     end_to_end_id: str
@@ -60,11 +67,20 @@ class PaymentRow:
     recorded_at: datetime
     sent_at: datetime | None
     decided_at: datetime | None
+    merchant: str | None
+    rail: Rail
+    run: str
+    attempt: int
+    failure: FailureClass | None
+    retry_at: datetime | None
+    sending_at: datetime | None
+    asked_at: datetime | None
+    asked: int
 
     @property
     def waits_since(self) -> datetime:
         """Since when the bank has it; one that never left waits since it was recorded."""
-        return self.sent_at or self.recorded_at
+        return self.sent_at or self.sending_at or self.recorded_at
 
 
 def end_to_end_id(ring: KeyRing, subject: str) -> str:
@@ -116,7 +132,7 @@ async def locked_payments(connection: AsyncConnection, ids: list[int]) -> list[P
 
 
 async def named_payments(connection: AsyncConnection, names: list[str]) -> list[Any]:
-    """Id, end-to-end id, message id, currency of the payments that a bank's file may name."""
+    """What is told of the payments that a bank's file may name: ids, currency, merchant."""
     return await fetch(connection, _NAMED, (names,))
 
 
@@ -131,6 +147,12 @@ def payment_view(ring: KeyRing, row: PaymentRow, at: datetime) -> PayoutView:
         currency=row.currency,
         payee=masked_name(creditor.name),
         account=masked_number(creditor.account),
+        rail=row.rail,
+        run=row.run,
+        attempt=row.attempt,
+        failure=row.failure,
+        retry_at=row.retry_at,
+        merchant=row.merchant or "",
         reason=row.reason,
         message_id=row.message_id,
         recorded_at=row.recorded_at,
@@ -148,7 +170,7 @@ def _steps(row: PaymentRow) -> tuple[Step, ...]:
         Step(name="sent", at=row.sent_at, current=row.state is PaymentState.RECORDED),
         Step(
             name=ended, at=row.decided_at,
-            current=row.state in (PaymentState.SENT, PaymentState.ACCEPTED),
+            current=row.state.open and row.state is not PaymentState.RECORDED,
         ),
     )  # fmt: skip
 
@@ -159,4 +181,10 @@ def _purpose(name: str) -> str:
 
 def _row(row: Any) -> PaymentRow:
     fields = dict(row._mapping)
-    return PaymentRow(**{**fields, "state": PaymentState(fields["state"])})
+    failure = fields["failure"]
+    plain = {
+        "state": PaymentState(fields["state"]),
+        "rail": Rail(fields["rail"]),
+        "failure": None if failure is None else FailureClass(failure),
+    }
+    return PaymentRow(**{**fields, **plain})

@@ -26,24 +26,17 @@ from ledger.payment_rows import (
     payment_of,
     sealed_terms,
 )
-from ledger.sheet import Effect, Sheet
-from ledger.workitems import NewItem, open_items, settle_items
+from ledger.purposes import PLATFORM, Ending, payment_item, purpose_of, subject_of
+from ledger.sheet import Sheet
+from ledger.workitems import open_items, settle_items
 from tillkeeper.contracts.bank import PaymentStatus
-from tillkeeper.contracts.book import Bucket, TransferKind
-from tillkeeper.contracts.errors import Broken, Code, Rejected
+from tillkeeper.contracts.errors import Code, Rejected
 from tillkeeper.contracts.fingerprint import canonical
-from tillkeeper.contracts.payment import PaymentState, PaymentTerms
-from tillkeeper.contracts.receipt import ReceiptState
+from tillkeeper.contracts.payment import PaymentState, PaymentTerms, Rail
 from tillkeeper.contracts.workitem import ItemKind, Outcome
 from tillkeeper.rules.days import day_bounds
 from tillkeeper.rules.payments import REJECTED, RULES, after_status, is_overdue, said_about
 from tillkeeper.sealing import KeyRing
-
-BUCKETS: Final = (Bucket.BANK, Bucket.RETURNING_RECEIPTS, Bucket.UNMATCHED_RECEIPTS)
-"""What a sheet must have open, in the payment's currency, before a payment is decided on it."""
-
-SETTLING: Final = (Bucket.RETURNING_RECEIPTS, Bucket.UNMATCHED_PAYMENTS, Bucket.BANK_CHARGES)
-"""The same where people settle a payment with a debit that stands in suspense."""
 
 OTHER_REASON: Final = "OTHER"
 """Stands for a bank's reason that is no code: such a text might name a person."""
@@ -52,8 +45,8 @@ _REASON: Final = re.compile(r"[A-Za-z0-9._-]{1,35}", re.ASCII)
 
 _INSERT: Final = """
 INSERT INTO payments (end_to_end_id, subject, fingerprint, amount, currency, creditor_sealed, state,
-                      recorded_at)
-VALUES ($1, $2, $3, $4, $5, $6, 'RECORDED', $7)
+                      recorded_at, merchant, rail, run, attempt)
+VALUES ($1, $2, $3, $4, $5, $6, 'RECORDED', $7, $8, $9, $10, $11)
 ON CONFLICT DO NOTHING RETURNING id"""
 
 _SENT: Final = """
@@ -72,17 +65,22 @@ _ENTRY: Final = """
 SELECT e.day, a.currency FROM bank_entries e JOIN bank_accounts a ON a.id = e.account
  WHERE e.id = $1"""
 
-_RECEIPT: Final = """
-UPDATE receipts SET state = $2 WHERE digest = $1 AND state = $3 RETURNING digest, reason"""
-
 
 @dataclass(frozen=True, slots=True)
 class NewPayment:
-    """What ``subject`` (``receipt/<digest>/return/<n>``) is to be paid with, and who decided it."""
+    """What ``subject`` is to be paid with, and who decided it.
+
+    The subject is ``receipt/<digest>/return/<n>`` or ``withdrawal/<merchant>/<request>/pay/<n>``.
+    ``merchant`` is whose money it is, ``run`` the first attempt's end-to-end id (None: its own).
+    """
 
     subject: str
     terms: PaymentTerms = field(repr=False)
     actor: str = SYSTEM
+    merchant: str | None = None
+    rail: Rail = Rail.FILE
+    run: str | None = None
+    attempt: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +104,12 @@ async def record_payment(
     Raises Rejected(KEY_REUSED) where the subject has a payment on other terms.
     """
     name, terms = end_to_end_id(ring, payment.subject), payment.terms
-    _receipt_of(payment.subject)
+    purpose_of(payment.subject)
     stamp = ring.digest(canonical(terms), purpose="payment/terms").hex()
     row = (
         name, payment.subject, stamp, terms.amount_minor, terms.currency,
-        sealed_terms(ring, name, terms), at,
+        sealed_terms(ring, name, terms), at, payment.merchant, payment.rail.value, payment.run,
+        payment.attempt,
     )  # fmt: skip
     if await fetch(connection, _INSERT, row):
         act = Act("record_payment", payment.actor, at, RULES)
@@ -145,19 +144,14 @@ async def payment_debited(
     """The bank booked the debit of a payment: it is PAID, in the book on the entry's day.
 
     The entry is booked as ``subject_of``. False where amount or currency differ, or it is decided
-    already: that is another debit. The sheet has BUCKETS open and is not written yet.
+    already: that is another debit. The sheet has PLATFORM and the payment's merchant open.
     """
     row = await _locked(connection, payment_id)
     booked = await _booked_at(connection, row, moved.entry)
     if booked is None or not row.state.open or row.amount != moved.amount:
         return False
-    subject = subject_of(row.end_to_end_id)
-    sheet.post(
-        TransferKind.RECEIPT_RETURN_PAID, None, currency=row.currency, amount=row.amount,
-        effect=Effect(f"{subject}/paid", subject, booked),
-    )  # fmt: skip
-    await _decide(connection, row, PaymentState.PAID, None, moved.at)
-    await _receipt_becomes(connection, row, ReceiptState.RETURNED, moved.at)
+    await _decide(connection, row, PaymentState.PAID, Ending(moved.at))
+    await purpose_of(row.subject).paid(sheet, row, booked, moved.at)
     return True
 
 
@@ -171,13 +165,8 @@ async def payment_settled(
     """
     row = await _locked(connection, payment_id)
     may_settle(row, settled.amount, row.currency)
-    subject = f"entry/{settled.entry}"
-    sheet.post(
-        TransferKind.RETURN_SETTLED, None, currency=row.currency, amount=row.amount,
-        effect=Effect(f"{subject_of(row.end_to_end_id)}/settled", subject, settled.at),
-    )  # fmt: skip
-    await _decide(connection, row, PaymentState.PAID, None, settled.at)
-    await _receipt_becomes(connection, row, ReceiptState.RETURNED, settled.at)
+    await _decide(connection, row, PaymentState.PAID, Ending(settled.at))
+    await purpose_of(row.subject).settled(sheet, row, settled.entry, settled.at)
     return settled.amount - row.amount
 
 
@@ -193,23 +182,18 @@ def may_settle(row: PaymentRow, amount: int, currency: str) -> None:
 async def payment_returned(
     connection: AsyncConnection, sheet: Sheet, payment_id: int, moved: Moved
 ) -> bool:
-    """A paid payment came back: the money is in ``unmatched_receipts`` again, as work (C-13).
+    """A paid payment came back: the money is with what it was paid for again (C-13).
 
     The entry is booked as ``returned_subject``. False where it was not paid, or amount or currency
-    differ: then it is a receipt like any other. The sheet has BUCKETS open and is not written yet.
+    differ: then it is a receipt like any other. The sheet has PLATFORM open and is not written yet.
     """
     row = await _locked(connection, payment_id)
     booked = await _booked_at(connection, row, moved.entry)
     if booked is None or row.state is not PaymentState.PAID or row.amount != moved.amount:
         return False
-    subject = returned_subject(row.end_to_end_id)
-    sheet.post(
-        TransferKind.RECEIPT, None, currency=row.currency, amount=row.amount,
-        effect=Effect(subject, subject, booked),
-    )  # fmt: skip
-    reason = _code([moved.reason or ""])
-    await _decide(connection, row, PaymentState.RETURNED, reason, moved.at)
-    await _unmatched_again(connection, row, moved.at)
+    ending = Ending(moved.at, _code([moved.reason or ""]))
+    await _decide(connection, row, PaymentState.RETURNED, ending)
+    await purpose_of(row.subject).returned(sheet, row, booked, ending)
     return True
 
 
@@ -228,11 +212,12 @@ async def apply_statuses(
     }
     named = await named_payments(connection, sorted(name for name in names if name))
     said = {one.id: said_about(one.end_to_end_id, one.message_id, statuses) for one in named}
-    refused = {
-        one.currency for one in named if any(word.status == REJECTED for word in said[one.id])
-    }
-    platform = [(bucket, currency) for currency in sorted(refused) for bucket in BUCKETS]
-    sheet = await Sheet.open(connection, merchants=(), platform=platform)
+    refused = [one for one in named if any(word.status == REJECTED for word in said[one.id])]
+    sheet = await Sheet.open(
+        connection,
+        merchants={(one.merchant, one.currency) for one in refused if one.merchant},
+        platform=[(b, c) for c in sorted({one.currency for one in refused}) for b in PLATFORM],
+    )
     changed = []
     for row in await locked_payments(connection, sorted(i for i, words in said.items() if words)):
         await _record(connection, row, said[row.id], digest, at)
@@ -246,17 +231,8 @@ async def note_overdue(connection: AsyncConnection, payment: int, at: datetime) 
     """Open work where the bank has been silent for too long (C-12); it stays one item."""
     row = await _locked(connection, payment)
     if is_overdue(row.state, row.waits_since, at):
-        await open_items(connection, [_item(ItemKind.PAYMENT_OVERDUE, row, row.state.value)], at=at)
-
-
-def subject_of(name: str) -> str:
-    """How transfers, entries, items and audit rows name the payment with that end-to-end id."""
-    return f"payment/{name}"
-
-
-def returned_subject(name: str) -> str:
-    """How the transfer and the entry are named by which a payment came back."""
-    return f"payment/{name}/returned"
+        item = payment_item(ItemKind.PAYMENT_OVERDUE, row, row.state.value)
+        await open_items(connection, [item], at=at)
 
 
 async def _locked(connection: AsyncConnection, payment: int) -> PaymentRow:
@@ -300,25 +276,17 @@ async def _follow(
             break
     if state is row.state:
         return False
-    await _decide(connection, row, state, reason, at)
+    ending = Ending(at, reason)
+    await _decide(connection, row, state, ending)
     if state is PaymentState.REJECTED:
-        subject = subject_of(row.end_to_end_id)
-        sheet.post(
-            TransferKind.RECEIPT_RETURN_FAILED, None, currency=row.currency, amount=row.amount,
-            effect=Effect(f"{subject}/rejected", subject, at),
-        )  # fmt: skip
-        await open_items(connection, [_item(ItemKind.PAYMENT_REJECTED, row, reason)], at=at)
-        await _unmatched_again(connection, row, at)
+        await purpose_of(row.subject).refused(sheet, row, ending)
     return True
 
 
 async def _decide(
-    connection: AsyncConnection,
-    row: PaymentRow,
-    state: PaymentState,
-    reason: str | None,
-    at: datetime,
+    connection: AsyncConnection, row: PaymentRow, state: PaymentState, ending: Ending
 ) -> None:
+    at, reason = ending.at, ending.reason
     decided = None if state.open else at
     await execute(connection, _DECIDE, (row.id, state.value, reason, decided))
     after = {"state": state.value, "reason": reason}
@@ -326,37 +294,6 @@ async def _decide(
     if not state.open:
         overdue, subjects = ItemKind.PAYMENT_OVERDUE, [subject_of(row.end_to_end_id)]
         await settle_items(connection, overdue, subjects, outcome=Outcome.RESOLVED, at=at)
-
-
-async def _unmatched_again(connection: AsyncConnection, row: PaymentRow, at: datetime) -> None:
-    """The receipt that was to be paid back is unmatched money again, and work."""
-    reason = await _receipt_becomes(connection, row, ReceiptState.UNMATCHED, at)
-    item = NewItem(
-        ItemKind.UNMATCHED_RECEIPT, f"receipt/{_receipt_of(row.subject)}", reason, row.amount,
-        row.currency, {"payment": row.end_to_end_id},
-    )  # fmt: skip
-    await open_items(connection, [item], at=at)
-
-
-async def _receipt_becomes(
-    connection: AsyncConnection, row: PaymentRow, state: ReceiptState, at: datetime
-) -> str:
-    """Change the receipt that the payment pays back; answers why it was unmatched."""
-    was = ReceiptState.RETURNED if row.state is PaymentState.PAID else ReceiptState.RETURNING
-    digest = _receipt_of(row.subject)
-    found = await fetch(connection, _RECEIPT, (digest, state.value, was.value))
-    if not found:
-        raise Broken("a payment was decided whose receipt was not to be returned")
-    act = Act("return_receipt", SYSTEM, at, RULES)
-    before, after = {"state": was.value}, {"state": state.value, "payment": row.end_to_end_id}
-    await record_system_act(connection, act, f"receipt/{digest}", before=before, after=after)
-    return str(found[0].reason or "")
-
-
-def _item(kind: ItemKind, row: PaymentRow, reason: str | None) -> NewItem:
-    subject = subject_of(row.end_to_end_id)
-    context = {"subject": row.subject}
-    return NewItem(kind, subject, reason or "", row.amount, row.currency, context)
 
 
 async def _audit(
@@ -372,14 +309,6 @@ async def _audit(
     await record_system_act(
         connection, act, subject_of(row.end_to_end_id), before=before, after=now
     )
-
-
-def _receipt_of(subject: str) -> str:
-    """The receipt that a payment's subject pays back."""
-    what, _, rest = subject.partition("/")
-    if what != "receipt":
-        raise Broken("a payment of a kind that is not known here")
-    return rest.partition("/")[0]
 
 
 def _code(reasons: Sequence[str]) -> str | None:

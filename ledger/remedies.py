@@ -19,14 +19,8 @@ from ledger.crediting import Credit, credit_request, will_activate
 from ledger.engine import execute, fetch
 from ledger.payers import TOLD, Payer, payer_of
 from ledger.payment_rows import read_payment
-from ledger.payments import (
-    SETTLING,
-    Moved,
-    NewPayment,
-    may_settle,
-    payment_settled,
-    record_payment,
-)
+from ledger.payments import Moved, NewPayment, may_settle, payment_settled, record_payment
+from ledger.purposes import SETTLING
 from ledger.receiving import Receiver
 from ledger.sheet import Effect, Sheet
 from ledger.topups import TopUpRow, read_topup

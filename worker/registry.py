@@ -18,6 +18,7 @@ from activities.topup import TopUpActivities
 from activities.work_item import WorkItemActivities
 from tillkeeper.client import TASK_QUEUE
 from workflows.account import AccountWorkflow
+from workflows.approval import DelegationWorkflow, PolicyChangeWorkflow
 from workflows.bank_exchange import BankExchangeWorkflow
 from workflows.bank_file import BankFileWorkflow
 from workflows.order import OrderMessageWorkflow
@@ -25,6 +26,7 @@ from workflows.payout import PayoutWorkflow
 from workflows.receipt import ReceiptWorkflow
 from workflows.reconciliation import ReconciliationWorkflow
 from workflows.topup import TopUpWorkflow
+from workflows.withdrawal import WithdrawalWorkflow
 from workflows.work_item import WorkItemWorkflow
 
 __all__ = ["TASK_QUEUE", "WORKFLOWS", "activities"]
@@ -39,6 +41,9 @@ WORKFLOWS: Final[tuple[type, ...]] = (
     ReconciliationWorkflow,
     BankFileWorkflow,
     BankExchangeWorkflow,
+    WithdrawalWorkflow,
+    PolicyChangeWorkflow,
+    DelegationWorkflow,
 )
 
 

@@ -20,6 +20,7 @@ from tillkeeper.contracts.account import account_workflow_id
 from tillkeeper.contracts.errors import Code, Rejected
 from tillkeeper.contracts.payment import PayoutStart, payout_workflow_id
 from tillkeeper.contracts.topup import topup_workflow_id
+from tillkeeper.contracts.withdrawal import CHANGED_SIGNAL, withdrawal_of, withdrawal_workflow_id
 from tillkeeper.contracts.workitem import (
     WORKFLOW,
     Approve,
@@ -197,8 +198,13 @@ class WorkItemWorkflow(Lifecycle):
             )
 
     async def _tell(self) -> None:
-        """Start the payment; nudge the request that was credited, and an account made active."""
+        """Start the payment; nudge whatever run waits for what was decided."""
         view = self._view
+        waiting = None if view is None else withdrawal_of(view.subject)
+        if waiting is not None:
+            # Its own run sees the new payment through, or ends with the money that went back.
+            await nudge(withdrawal_workflow_id(*waiting), CHANGED_SIGNAL)
+            return
         if view is not None and view.payment is not None:
             await _start_payout(view.payment)
         if view is not None and view.credited is not None:

@@ -39,13 +39,8 @@ from ledger.bank.reversals import (
 from ledger.bank.shares import take_over
 from ledger.engine import execute, fetch
 from ledger.meant import Incoming, Requests, find_requests
-from ledger.payments import (
-    Moved,
-    payment_debited,
-    payment_returned,
-    returned_subject,
-    subject_of,
-)
+from ledger.payments import Moved, payment_debited, payment_returned
+from ledger.purposes import returned_subject, subject_of
 from ledger.receiving import Credited, Receiver, receive
 from ledger.sheet import Effect, Sheet
 from ledger.workitems import NewItem, open_items, settle_items

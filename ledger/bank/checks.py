@@ -75,7 +75,8 @@ _RECEIPT_STATES: Final = """
 WITH sent AS (
     SELECT split_part(subject, '/', 2) AS digest, min(id) AS first, count(*) AS times,
            min(amount) AS amount, max(amount) AS other, min(currency) AS currency,
-           count(*) FILTER (WHERE state IN ('RECORDED', 'SENT', 'ACCEPTED')) AS open,
+           count(*) FILTER (WHERE state IN ('RECORDED', 'SENT', 'UNCLEAR', 'ACCEPTED'))
+           AS open,
            count(*) FILTER (WHERE state = 'PAID') AS paid
       FROM payments WHERE subject LIKE 'receipt/%' GROUP BY 1),
 taken AS (

@@ -10,7 +10,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ledger.engine import execute, fetch, in_transaction
 from ledger.payments import (
-    BUCKETS,
     Moved,
     NewPayment,
     apply_statuses,
@@ -20,6 +19,7 @@ from ledger.payments import (
     payment_returned,
     record_payment,
 )
+from ledger.purposes import PLATFORM
 from ledger.sheet import Effect, Sheet
 from tillkeeper.contracts.bank import PaymentStatus, StatusLevel
 from tillkeeper.contracts.book import TransferKind
@@ -100,7 +100,7 @@ class Payments:
         return await in_transaction(self.engine, work)
 
     async def _move_out(self, connection: AsyncConnection, digest: str) -> None:
-        sheet = await Sheet.open(connection, merchants=(), platform=[(b, "CNY") for b in BUCKETS])
+        sheet = await Sheet.open(connection, merchants=(), platform=[(b, "CNY") for b in PLATFORM])
         for kind in (TransferKind.RECEIPT, TransferKind.RECEIPT_RETURN):
             effect = Effect(f"receipt/{digest}/{kind}", f"receipt/{digest}", AT)
             sheet.post(kind, None, currency="CNY", amount=AMOUNT, effect=effect)
@@ -143,7 +143,7 @@ class Payments:
             row = (account, side, amount, date(2026, 1, 7))
             entry = (await fetch(connection, _ENTRY, row))[0].id
             sheet = await Sheet.open(
-                connection, merchants=(), platform=[(b, "CNY") for b in BUCKETS]
+                connection, merchants=(), platform=[(b, "CNY") for b in PLATFORM]
             )
             moved = Moved(entry, amount, AT, "AC04" if side == "C" else None)
             act = payment_debited if side == "D" else payment_returned
@@ -177,7 +177,7 @@ class Payments:
         """Balances of bank, returning and unmatched receipts, in minor units."""
         sql = "SELECT bucket, sum(balance)::bigint AS sum FROM accounts GROUP BY bucket"
         found = {row.bucket: row.sum for row in await self.rows(sql)}
-        bank, returning, unmatched = (int(found.get(b.value, 0)) for b in BUCKETS)
+        bank, returning, unmatched = (int(found.get(b.value, 0)) for b in PLATFORM)
         return bank, returning, unmatched
 
     async def items(self) -> list[tuple[str, str, str]]:

@@ -9,14 +9,24 @@ Unavailable means that the same call may be sent again. It never touches the dat
 from __future__ import annotations
 
 from tillkeeper.client.accounts import AccountCalls
+from tillkeeper.client.approvals import ApprovalCalls
 from tillkeeper.client.bank import BankCalls
 from tillkeeper.client.calls import ANSWER_WITHIN, TASK_QUEUE
 from tillkeeper.client.desk import DeskCalls
 from tillkeeper.client.reconciliation import ReconciliationCalls
 from tillkeeper.client.topups import TopUpCalls
+from tillkeeper.client.withdrawals import WithdrawalCalls
 
 __all__ = ["ANSWER_WITHIN", "TASK_QUEUE", "Tillkeeper"]
 
 
-class Tillkeeper(AccountCalls, TopUpCalls, BankCalls, DeskCalls, ReconciliationCalls):
+class Tillkeeper(
+    AccountCalls,
+    TopUpCalls,
+    WithdrawalCalls,
+    ApprovalCalls,
+    BankCalls,
+    DeskCalls,
+    ReconciliationCalls,
+):
     """The door for services; every method may be called again with the same arguments."""

@@ -67,6 +67,8 @@ class Band(Model):
     def _says_why(self) -> Self:
         if bool(self.levels) == (self.auto_reason is not None):
             raise flaw(Code.FIELD_INVALID, "a band has levels, or the reason why it needs none")
+        if len({level.name for level in self.levels}) != len(self.levels):
+            raise flaw(Code.FIELD_INVALID, "a band's levels have different names")
         return self
 
 
@@ -152,6 +154,21 @@ class ProposePolicy(Model):
     reason: Text
     token: TokenText = ""
 
+    def without_token(self) -> ProposePolicy:
+        """What is asked for, whoever asks; equal for the same proposal sent again."""
+        fields = self.model_dump(include=set(ProposePolicy.model_fields) - {"token"})
+        return ProposePolicy.model_validate(fields)
+
+
+class PolicyStart(ProposePolicy):
+    """What a run starts with: the proposal, and what earlier runs have to pass on."""
+
+    not_understood: tuple[NotUnderstood, ...] = ()
+
+    def body(self) -> ProposePolicy:
+        """The proposal alone."""
+        return ProposePolicy.model_validate(self.model_dump(exclude={"not_understood"}))
+
 
 class DecidePolicy(Model):
     """A second person's decision on exactly the policy shown."""
@@ -207,6 +224,10 @@ class Delegate(Model):
     until: Moment
     reason: Text
     token: TokenText = ""
+
+    def without_token(self) -> Delegate:
+        """What is asked for, whoever asks; equal for the same delegation sent again."""
+        return self.model_copy(update={"token": ""})
 
 
 class DelegationView(Model):

@@ -21,6 +21,8 @@ from tillkeeper.contracts.money import AmountMinor, Currency
 WORKFLOW: Final = "Payout"
 OUTCOME_SIGNAL: Final = "bank_outcome"
 """Says only "look again"; who sends it need not be believed."""
+WATCH_SIGNAL: Final = "watch"
+"""Asks a payout that an earlier run of its withdrawal began to nudge the withdrawal at its end."""
 
 SEPA_NAME_CHARS_MAX: Final = 70
 

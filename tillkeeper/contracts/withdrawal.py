@@ -24,6 +24,14 @@ def withdrawal_workflow_id(merchant: str, request: str) -> str:
     return f"withdrawal/{merchant}/{request}"
 
 
+def withdrawal_of(subject: str) -> tuple[str, str] | None:
+    """Merchant and request of ``withdrawal/<merchant>/<request>[/…]``; None: another thing."""
+    what, _, rest = subject.partition("/")
+    merchant, _, request = rest.partition("/")
+    request = request.partition("/")[0]
+    return (merchant, request) if what == "withdrawal" and request else None
+
+
 class WithdrawalState(StrEnum):
     """Where a withdrawal stands (P-73); SUBMITTED until it is answered."""
 

@@ -98,8 +98,9 @@ CREATE TABLE decisions (
     at           timestamptz NOT NULL,
     CONSTRAINT decisions_own_name CHECK (lower(actor) <> lower(on_behalf_of))
 );
-CREATE UNIQUE INDEX decisions_once ON decisions (subject, lower(actor), verdict);
-CREATE UNIQUE INDEX decisions_once_for ON decisions (subject, lower(coalesce(on_behalf_of, actor)), verdict);
+-- Whoever approved one payee may have to approve another one: only what was decided counts.
+CREATE UNIQUE INDEX decisions_once ON decisions (subject, decision, lower(actor));
+CREATE UNIQUE INDEX decisions_once_for ON decisions (subject, decision, lower(coalesce(on_behalf_of, actor)));
 
 -- What merchants are to be told; whoever sends it marks it (P-70, C-13).
 CREATE TABLE notices (
