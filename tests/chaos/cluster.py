@@ -21,7 +21,7 @@ import httpx
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
-from gateways.identity.issuer import DevelopmentIssuer
+from gateways.identity.issuer import ISSUER_FILE, DevelopmentIssuer
 from ledger.engine import make_engine
 from tillkeeper.codec import data_converter
 from tillkeeper.sealing import KeyRing
@@ -31,7 +31,7 @@ from worker.embedded.ports import LOOPBACK, free_port
 from worker.embedded.postgres import LOGIN, EmbeddedPostgres
 from worker.embedded.process import Child, Command, spawn
 from worker.embedded.temporal import EmbeddedTemporal, TemporalPorts
-from worker.settings import DEV_RECEIVING, PREFIX, Settings
+from worker.settings import DEV_RECEIVING, PREFIX
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 READY_WITHIN_S: Final = 60
@@ -49,7 +49,8 @@ class Cluster:
             (self.exchange / name).mkdir(parents=True, exist_ok=True)
         self.ring = KeyRing.generate("chaos")
         _write_secret(home / "keyring.json", self.ring.to_json())
-        self.issuer = DevelopmentIssuer.first(home)
+        self.issuer = DevelopmentIssuer.generate("chaos")
+        _write_secret(home / ISSUER_FILE, self.issuer.to_json())
         self.postgres = EmbeddedPostgres(home)
         ports = TemporalPorts(frontend=_port(), ui=_port(), codec=_port())
         self.temporal = EmbeddedTemporal(home, ports, namespace="default")
@@ -174,5 +175,3 @@ def _write_secret(path: Path, text: str) -> None:
     path.write_text(text + "\n")
     path.chmod(0o600)
 
-
-__all__ = ["Cluster", "Settings", "running_cluster"]
