@@ -19,6 +19,9 @@ from tillkeeper.failures import as_failure
 
 T = TypeVar("T")
 
+Work = Callable[[AsyncConnection], Awaitable[T]]
+Note = Callable[[AsyncConnection, Rejected], Awaitable[None]]
+
 _log = logging.getLogger(__name__)
 
 
@@ -35,9 +38,18 @@ async def failing_typed() -> AsyncIterator[None]:
         raise failure.with_traceback(error.__traceback__) from None
 
 
-async def one_transaction(
-    engine: AsyncEngine, work: Callable[[AsyncConnection], Awaitable[T]]
-) -> T:
+async def one_transaction(engine: AsyncEngine, work: Work[T]) -> T:
     """Run ``work`` in one transaction; raises ApplicationError only."""
     async with failing_typed():
         return await in_transaction(engine, work)
+
+
+async def one_decision(engine: AsyncEngine, work: Work[T], note: Note) -> T:
+    """As ``one_transaction``; a refusal, undone by then, is noted in a transaction of its own."""
+    async with failing_typed():
+        try:
+            return await in_transaction(engine, work)
+        except Rejected as refusal:
+            told = refusal
+            await in_transaction(engine, lambda c: note(c, told))
+            raise

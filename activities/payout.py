@@ -1,22 +1,35 @@
 """The door of payments out: read, write the file, mark, note silence; each safe to run twice.
 
-The file's name and bytes come from the payment alone, so that writing it twice is one file.
+The file's name and bytes come from the payment alone, so that writing it twice is one file. The
+bank's own door is called between two transactions, once for a payment's life (decision 0014).
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Final
+from typing import Final, TypeVar
 
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from temporalio import activity
 
 from activities.failures import failing_typed, one_transaction
+from activities.heart import heartbeating
 from activities.house import House
 from gateways.bank.exchange import FolderExchange
+from gateways.bank.http import Answer, BankDoor, Hearing
 from gateways.bank.iso20022.pain001 import write_payments
+from ledger.attempts import (
+    mark_sending,
+    next_attempt,
+    record_absence,
+    record_answer,
+    record_question,
+    record_several,
+)
 from ledger.engine import in_transaction
 from ledger.payment_rows import PaymentRow, opened_terms, payment_view, read_payment
 from ledger.payments import mark_sent, note_overdue
@@ -31,8 +44,14 @@ from tillkeeper.contracts.payment import (
     SentCommand,
 )
 from tillkeeper.rules.days import day_of
+from tillkeeper.rules.payouts import next_ask
+
+T = TypeVar("T")
 
 FILE_SUFFIX: Final = ".pain.001.xml"
+
+FRESH_S: Final = 10.0
+"""After this long a mark is too old to send by: the payment is asked for instead."""
 
 
 class PayoutActivities(PayoutDoor):
@@ -86,9 +105,77 @@ class PayoutActivities(PayoutDoor):
 
         return await one_transaction(self._house.engine, work)
 
+    @activity.defn
+    async def submit_payment(self, command: PayoutCommand) -> PayoutView:
+        """Mark, call, record the answer; what nobody answered is UNCLEAR (C-12)."""
+        async with failing_typed(), heartbeating():
+            door, payment = self._door(), await self._instruction(command)
+            began = time.monotonic()
+            # By the server's clock at the start of this try: it may have waited for its turn.
+            at = max(command.at, activity.info().started_time)
+            marked = await self._in(lambda c: mark_sending(c, command.end_to_end_id, at))
+            if marked and time.monotonic() - began < FRESH_S:
+                answer = await door.submit(payment)
+                await self._in(lambda c: self._answered(c, command, answer))
+            return await self._in(lambda c: self._view(c, command))
+
+    @activity.defn
+    async def ask_about_payment(self, command: PayoutCommand) -> PayoutView:
+        """Ask the bank, record what it says (C-12, E-09)."""
+        async with failing_typed(), heartbeating():
+            door, payment = self._door(), await self._instruction(command)
+            answer = await door.ask(payment)
+
+            async def work(connection: AsyncConnection) -> PayoutView:
+                await self._answered(connection, command, answer)
+                await record_question(connection, command.end_to_end_id, command.at)
+                return await self._view(connection, command)
+
+            return await self._in(work)
+
+    @activity.defn
+    async def record_next_attempt(self, command: PayoutCommand) -> PayoutView:
+        """The next attempt after a proven no, or the refused one where none follows."""
+
+        async def work(connection: AsyncConnection) -> PayoutView:
+            name = await next_attempt(
+                connection, self._house.ring, command.end_to_end_id, self._house.rails, command.at
+            )
+            made = command.model_copy(update={"end_to_end_id": name})
+            return await self._view(connection, made)
+
+        return await one_transaction(self._house.engine, work)
+
+    async def _answered(
+        self, connection: AsyncConnection, command: PayoutCommand, answer: Answer
+    ) -> None:
+        name, at = command.end_to_end_id, command.at
+        if answer.said:
+            await record_answer(connection, name, answer.said, answer.source, at)
+        if answer.hearing is Hearing.NOT_FOUND:
+            await record_absence(connection, name, answer.source, at, self._house.visibility)
+        if answer.hearing is Hearing.SEVERAL:
+            await record_several(connection, name, at)
+
+    async def _in(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        return await in_transaction(self._house.engine, work)
+
+    def _door(self) -> BankDoor:
+        if self._house.door is None:
+            raise Rejected(Code.BANK_DOOR_MISSING, detail="no door of a bank is configured")
+        return self._house.door
+
+    async def _instruction(self, command: PayoutCommand) -> PaymentInstruction:
+        row = await self._in(lambda c: read_payment(c, command.end_to_end_id))
+        return payment_instruction(self._house, row)
+
     async def _view(self, connection: AsyncConnection, command: PayoutCommand) -> PayoutView:
         row = await read_payment(connection, command.end_to_end_id)
-        return payment_view(self._house.ring, row, command.at)
+        view = payment_view(self._house.ring, row, command.at)
+        if row.sending_at is None:
+            return view
+        due = next_ask(view, row.sending_at, (row.asked_at, row.asked), self._house.visibility)
+        return view.model_copy(update={"ask_at": due})
 
 
 def _put(exchange: FolderExchange, name: str, body: bytes) -> None:
@@ -104,7 +191,16 @@ def _put(exchange: FolderExchange, name: str, body: bytes) -> None:
 
 
 def payment_file(house: House, row: PaymentRow) -> PaymentFile:
-    """The file that carries one payment, and no other; it is paid from our account.
+    """The file that carries one payment, and no other. Raises as ``payment_instruction``."""
+    return PaymentFile(
+        message_id=row.end_to_end_id,
+        created_at=row.recorded_at,
+        payments=(payment_instruction(house, row),),
+    )
+
+
+def payment_instruction(house: House, row: PaymentRow) -> PaymentInstruction:
+    """What the bank is told of one payment; it is paid from our account.
 
     Raises Rejected(BANK_ACCOUNT_UNKNOWN), and what is wrong with our account as settings have it.
     """
@@ -118,13 +214,10 @@ def payment_file(house: House, row: PaymentRow) -> PaymentFile:
         )  # fmt: skip
     except ValidationError as error:
         raise rejected_from(error) from None
-    payment = PaymentInstruction(
+    return PaymentInstruction(
         **dict(opened_terms(house.ring, row)),
         end_to_end_id=row.end_to_end_id,
         debtor=debtor,
         # The day of the decision, not of the writing: the bytes must never differ.
         requested_on=day_of(row.recorded_at),
-    )
-    return PaymentFile(
-        message_id=row.end_to_end_id, created_at=row.recorded_at, payments=(payment,)
     )

@@ -12,7 +12,19 @@ from collections.abc import Sequence
 import typer
 from typer.exceptions import TyperException
 
-from console import account, bank, inbox, orders, output, receipt, streams, topup
+from console import (
+    account,
+    approvals,
+    bank,
+    inbox,
+    orders,
+    output,
+    policy,
+    receipt,
+    streams,
+    topup,
+    withdrawal,
+)
 from console.demo import demo
 from console.statement import statement
 from console.verify import verify
@@ -33,6 +45,9 @@ app = typer.Typer(
 app.add_typer(account.app, name="account")
 app.add_typer(topup.app, name="topup")
 app.add_typer(receipt.app, name="receipt")
+app.add_typer(withdrawal.app, name="withdrawal")
+app.add_typer(approvals.app, name="approvals")
+app.add_typer(policy.app, name="policy")
 app.add_typer(orders.app, name="orders")
 app.add_typer(bank.app, name="bank")
 app.add_typer(inbox.app, name="inbox")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import getpass
 import json
+import os
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ from tillkeeper.contracts.errors import Code, Reason, Rejected, rejected_from
 from tillkeeper.contracts.money import Currency, parse_amount
 
 INPUT_BYTES_MAX: Final = 64 * 1024
+TOKEN_VARIABLE: Final = "TILLKEEPER_TOKEN"  # noqa: S105 - a variable's name
 T = TypeVar("T")
 
 _ID: Final = TypeAdapter(Identifier)
@@ -66,6 +68,13 @@ FromFile = Annotated[
     Path,
     typer.Option("--from", help="JSON file, - for standard input; keeps names out of history."),
 ]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--token-file",
+        help="File with your token, - for standard input; else the variable TILLKEEPER_TOKEN.",
+    ),
+]
 Actor = Annotated[str, typer.Option("--actor", help="Who decides; your login by default.")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept in the audit.")]
 
@@ -89,6 +98,19 @@ def _login() -> str:
 
 ACTOR: Final = _login()
 """Who decides when nobody else is named."""
+
+
+def token_text(source: Path | None) -> str:
+    """Who decides proves it by a token, which is never an argument: others can read those.
+
+    Raises Rejected(TOKEN_MISSING | FILE_UNREADABLE).
+    """
+    given = os.environ.get(TOKEN_VARIABLE, "").encode() if source is None else _bytes_of(source)
+    token = given.decode(errors="replace").strip()
+    if not token:
+        detail = f"a token is needed: --token-file, or the variable {TOKEN_VARIABLE}"
+        raise Rejected(Code.TOKEN_MISSING, detail=detail)
+    return token
 
 
 def fields_from(source: Path) -> dict[str, Any]:

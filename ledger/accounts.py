@@ -196,7 +196,7 @@ class AccountRows:
             after.warning, after.suspend_below,
             lines.resume_above if after.warning is not None else None,
             after.billing_from, after.opened_at, after.configured_at, after.activated_at,
-            after.closed_at, after.profile,
+            after.closed_at, after.profile, after.bank_since,
         )  # fmt: skip
         await execute(connection, _UPDATE, row)
         await self.audit.record(

@@ -1,4 +1,4 @@
-"""People's decisions on withdrawals: verified, judged and counted where they take effect (C-07, S3).
+"""People's decisions on withdrawals: verified, judged, counted where they take effect (C-07, S3).
 
 Promises that who decides is what a verified token says, that a decision names exactly the amount
 and the payee that stand, and that the same decision with the same token is answered alike for ever.

@@ -6,7 +6,6 @@ that a delegation once recorded never changes: a later one between the same two 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -22,9 +21,10 @@ from tillkeeper.contracts.approval import (
     DelegationView,
     delegation_workflow_id,
 )
-from tillkeeper.contracts.errors import Code, Reason, Rejected
+from tillkeeper.contracts.errors import Code, Rejected
 from tillkeeper.contracts.fingerprint import fingerprint
-from tillkeeper.rules.approvals import same_person
+from tillkeeper.rules.approvals import judge_delegation
+from tillkeeper.rules.desk import same_person
 from tillkeeper.rules.profiles import PrepaidProfile
 from tillkeeper.sealing import KeyRing
 
@@ -59,7 +59,7 @@ class Delegations:
         decision = Decision(subject=subject, verdict="DELEGATE", shown=stamp)
         new = not await fetch(connection, _READ, (body.delegation,))
         if await spend_token(connection, token, decision, at) and new:
-            _refuse_if(_refusals(token, body))
+            judge_delegation(body, token, at)
             await self._insert(connection, body, token, stamp, at)
         row = (await fetch(connection, _READ, (body.delegation,)))[0]
         if row.fingerprint != stamp or not same_person(row.delegator, token.subject):
@@ -90,21 +90,6 @@ class Delegations:
                 "until": body.until.isoformat(),
             }
             await self._audit.record(connection, act, subject, before={}, after=after)
-
-
-def _refusals(token: ActorToken, body: Delegate) -> list[Reason]:
-    reasons = []
-    if missing := sorted(set(body.roles) - set(token.roles)):
-        detail = f"only one's own roles are delegated, not {', '.join(missing)}"
-        reasons.append(Reason(code=Code.ROLE_MISSING, detail=detail))
-    if same_person(token.subject, body.delegate):
-        reasons.append(Reason(code=Code.OWN_REQUEST, detail="nobody delegates to himself"))
-    return reasons
-
-
-def _refuse_if(reasons: Sequence[Reason]) -> None:
-    if reasons:
-        raise Rejected(*reasons)
 
 
 def _view(row: Any) -> DelegationView:

@@ -60,6 +60,17 @@ async def record_notice(
 ) -> None:
     """Write a notice down; the same effect again writes nothing."""
     sealed = ring.seal_text(notice.reason, purpose=REASON) if notice.reason else None
+    await _write(connection, notice, sealed, at)
+
+
+async def record_system_notice(connection: AsyncConnection, notice: Notice, at: datetime) -> None:
+    """Write down a notice for which nobody typed a reason: nothing is to be sealed."""
+    await _write(connection, notice, None, at)
+
+
+async def _write(
+    connection: AsyncConnection, notice: Notice, sealed: bytes | None, at: datetime
+) -> None:
     row = (
         notice.key, notice.code, notice.event, notice.merchant, notice.currency, notice.subject,
         notice.amount, sealed, at,

@@ -106,7 +106,7 @@ async def read_payment(connection: AsyncConnection, name: str) -> PaymentRow:
     """The payment with that end-to-end id. Raises Rejected(PAYMENT_UNKNOWN)."""
     rows = await fetch(connection, _READ, (name,))
     if not rows:
-        raise Rejected(Code.PAYMENT_UNKNOWN, detail="there is no such payment")
+        raise _unknown()
     return _row(rows[0])
 
 
@@ -129,6 +129,14 @@ async def latest_payments(connection: AsyncConnection, limit: int) -> list[Payme
 async def locked_payments(connection: AsyncConnection, ids: list[int]) -> list[PaymentRow]:
     """Payments under their locks, in one order for all; accounts are locked before them."""
     return [_row(row) for row in await fetch(connection, _LOCK, (ids,))]
+
+
+async def locked_payment(connection: AsyncConnection, payment: int) -> PaymentRow:
+    """One payment under its lock. Raises Rejected(PAYMENT_UNKNOWN)."""
+    rows = await locked_payments(connection, [payment])
+    if not rows:
+        raise _unknown()
+    return rows[0]
 
 
 async def named_payments(connection: AsyncConnection, names: list[str]) -> list[Any]:
@@ -173,6 +181,10 @@ def _steps(row: PaymentRow) -> tuple[Step, ...]:
             current=row.state.open and row.state is not PaymentState.RECORDED,
         ),
     )  # fmt: skip
+
+
+def _unknown() -> Rejected:
+    return Rejected(Code.PAYMENT_UNKNOWN, detail="there is no such payment")
 
 
 def _purpose(name: str) -> str:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -21,6 +21,7 @@ from ledger.engine import execute, fetch
 from ledger.payment_rows import (
     PaymentRow,
     end_to_end_id,
+    locked_payment,
     locked_payments,
     named_payments,
     payment_of,
@@ -36,6 +37,7 @@ from tillkeeper.contracts.payment import PaymentState, PaymentTerms, Rail
 from tillkeeper.contracts.workitem import ItemKind, Outcome
 from tillkeeper.rules.days import day_bounds
 from tillkeeper.rules.payments import REJECTED, RULES, after_status, is_overdue, said_about
+from tillkeeper.rules.payouts import failure_class, retry_at
 from tillkeeper.sealing import KeyRing
 
 OTHER_REASON: Final = "OTHER"
@@ -55,7 +57,10 @@ UPDATE payments SET message_id = $2, sent_at = $3,
  WHERE id = $1"""
 
 _DECIDE: Final = """
-UPDATE payments SET state = $2, reason = $3, decided_at = $4 WHERE id = $1"""
+UPDATE payments SET state = $2, reason = $3, decided_at = $4, failure = $5, retry_at = $6
+ WHERE id = $1"""
+
+_FIRST: Final = "SELECT attempt FROM payments WHERE end_to_end_id = $1"
 
 _SAID: Final = """
 INSERT INTO payment_statuses (payment, file, status, reasons, at)
@@ -129,13 +134,13 @@ async def mark_sent(
 
     A bank's answer that was faster stays.
     """
-    row = await _locked(connection, payment)
+    row = await locked_payment(connection, payment)
     if row.sent_at is not None:
         return
     await execute(connection, _SENT, (row.id, message_id, at))
     state = PaymentState.SENT if row.state is PaymentState.RECORDED else row.state
     after = {"state": state.value, "message": message_id}
-    await _audit(connection, row, "send_payment", at, after)
+    await audit_payment(connection, row, "send_payment", at, after)
 
 
 async def payment_debited(
@@ -146,7 +151,7 @@ async def payment_debited(
     The entry is booked as ``subject_of``. False where amount or currency differ, or it is decided
     already: that is another debit. The sheet has PLATFORM and the payment's merchant open.
     """
-    row = await _locked(connection, payment_id)
+    row = await locked_payment(connection, payment_id)
     booked = await _booked_at(connection, row, moved.entry)
     if booked is None or not row.state.open or row.amount != moved.amount:
         return False
@@ -163,7 +168,7 @@ async def payment_settled(
     In minor units. Raises Rejected(AMOUNT_MISMATCH | REQUEST_DECIDED). The sheet has
     SETTLING open and is not written yet.
     """
-    row = await _locked(connection, payment_id)
+    row = await locked_payment(connection, payment_id)
     may_settle(row, settled.amount, row.currency)
     await _decide(connection, row, PaymentState.PAID, Ending(settled.at))
     await purpose_of(row.subject).settled(sheet, row, settled.entry, settled.at)
@@ -187,7 +192,7 @@ async def payment_returned(
     The entry is booked as ``returned_subject``. False where it was not paid, or amount or currency
     differ: then it is a receipt like any other. The sheet has PLATFORM open and is not written yet.
     """
-    row = await _locked(connection, payment_id)
+    row = await locked_payment(connection, payment_id)
     booked = await _booked_at(connection, row, moved.entry)
     if booked is None or row.state is not PaymentState.PAID or row.amount != moved.amount:
         return False
@@ -213,33 +218,53 @@ async def apply_statuses(
     named = await named_payments(connection, sorted(name for name in names if name))
     said = {one.id: said_about(one.end_to_end_id, one.message_id, statuses) for one in named}
     refused = [one for one in named if any(word.status == REJECTED for word in said[one.id])]
-    sheet = await Sheet.open(
-        connection,
-        merchants={(one.merchant, one.currency) for one in refused if one.merchant},
-        platform=[(b, c) for c in sorted({one.currency for one in refused}) for b in PLATFORM],
-    )
+    sheet = await deciding_sheet(connection, refused)
     changed = []
     for row in await locked_payments(connection, sorted(i for i, words in said.items() if words)):
-        await _record(connection, row, said[row.id], digest, at)
+        await record_said(connection, row, said[row.id], digest, at)
         if await _follow(connection, sheet, row, said[row.id], at):
             changed.append(row.end_to_end_id)
     await sheet.write()
     return tuple(changed)
 
 
+async def deciding_sheet(
+    connection: AsyncConnection, payments: Iterable[PaymentRow | Any]
+) -> Sheet:
+    """The locks under which payments are decided: PLATFORM and the merchants whose money it is."""
+    rows = list(payments)
+    return await Sheet.open(
+        connection,
+        merchants={(row.merchant, row.currency) for row in rows if row.merchant},
+        platform=[(b, c) for c in sorted({row.currency for row in rows}) for b in PLATFORM],
+    )
+
+
+async def payment_refused(
+    connection: AsyncConnection, sheet: Sheet, row: PaymentRow, ending: Ending
+) -> None:
+    """The bank proved that an open payment is not paid: REJECTED, and what follows from it.
+
+    It is tried again where its reason allows it (S-44). ``row`` is locked; the sheet has PLATFORM
+    and the payment's merchant open and is not written yet.
+    """
+    purpose = purpose_of(row.subject)
+    if purpose.retries:
+        first = (await fetch(connection, _FIRST, (row.run,)))[0].attempt
+        due = retry_at(
+            failure_class(ending.reason), row.attempt - first + 1, ending.at, _jitter(row)
+        )
+        ending = ending._replace(retry_at=due)
+    await _decide(connection, row, PaymentState.REJECTED, ending)
+    await purpose.refused(sheet, row, ending)
+
+
 async def note_overdue(connection: AsyncConnection, payment: int, at: datetime) -> None:
     """Open work where the bank has been silent for too long (C-12); it stays one item."""
-    row = await _locked(connection, payment)
+    row = await locked_payment(connection, payment)
     if is_overdue(row.state, row.waits_since, at):
         item = payment_item(ItemKind.PAYMENT_OVERDUE, row, row.state.value)
         await open_items(connection, [item], at=at)
-
-
-async def _locked(connection: AsyncConnection, payment: int) -> PaymentRow:
-    rows = await locked_payments(connection, [payment])
-    if not rows:
-        raise Rejected(Code.PAYMENT_UNKNOWN, detail="there is no such payment")
-    return rows[0]
 
 
 async def _booked_at(connection: AsyncConnection, row: PaymentRow, entry: int) -> datetime | None:
@@ -248,17 +273,18 @@ async def _booked_at(connection: AsyncConnection, row: PaymentRow, entry: int) -
     return day_bounds(found.day)[0] if found.currency == row.currency else None
 
 
-async def _record(
+async def record_said(
     connection: AsyncConnection,
     row: PaymentRow,
     said: Sequence[PaymentStatus],
-    digest: str,
+    source: str,
     at: datetime,
 ) -> None:
+    """Keep what a bank said of a payment by ``source``, each saying once."""
     for one in said:
         reasons = json.dumps([_code([reason]) for reason in one.reasons])
         status = one.status if _REASON.fullmatch(one.status) else OTHER_REASON
-        await execute(connection, _SAID, (row.id, digest, status, reasons, at))
+        await execute(connection, _SAID, (row.id, source, status, reasons, at))
 
 
 async def _follow(
@@ -276,10 +302,10 @@ async def _follow(
             break
     if state is row.state:
         return False
-    ending = Ending(at, reason)
-    await _decide(connection, row, state, ending)
     if state is PaymentState.REJECTED:
-        await purpose_of(row.subject).refused(sheet, row, ending)
+        await payment_refused(connection, sheet, row, Ending(at, reason))
+    else:
+        await _decide(connection, row, state, Ending(at, reason))
     return True
 
 
@@ -287,28 +313,36 @@ async def _decide(
     connection: AsyncConnection, row: PaymentRow, state: PaymentState, ending: Ending
 ) -> None:
     at, reason = ending.at, ending.reason
+    failed = failure_class(reason).value if state is PaymentState.REJECTED else None
     decided = None if state.open else at
-    await execute(connection, _DECIDE, (row.id, state.value, reason, decided))
+    decision = (row.id, state.value, reason, decided, failed, ending.retry_at)
+    await execute(connection, _DECIDE, decision)
     after = {"state": state.value, "reason": reason}
-    await _audit(connection, row, f"payment_{state.value.lower()}", at, after)
+    await audit_payment(connection, row, f"payment_{state.value.lower()}", at, after)
     if not state.open:
         overdue, subjects = ItemKind.PAYMENT_OVERDUE, [subject_of(row.end_to_end_id)]
         await settle_items(connection, overdue, subjects, outcome=Outcome.RESOLVED, at=at)
 
 
-async def _audit(
+async def audit_payment(
     connection: AsyncConnection,
     row: PaymentRow,
     action: str,
     at: datetime,
     after: Mapping[str, str | None],
 ) -> None:
+    """Write down a change of a payment; ``after`` has the fields that changed."""
     before = {"state": row.state.value, "reason": row.reason, "message": row.message_id}
     act = Act(action, SYSTEM, at, RULES)
     now = {**before, **after}
     await record_system_act(
         connection, act, subject_of(row.end_to_end_id), before=before, after=now
     )
+
+
+def _jitter(row: PaymentRow) -> float:
+    """A number 0 … 1 of the payment's own: its id is a keyed digest, so payments spread evenly."""
+    return int(row.end_to_end_id[1:9], 16) / 0xFFFFFFFF
 
 
 def _code(reasons: Sequence[str]) -> str | None:

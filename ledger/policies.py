@@ -6,7 +6,6 @@ was adopted, and that every word about it came with a token. It approves no with
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -16,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ledger.approvals import Made, Verify, count_decision, spend_token
 from ledger.audit import Act, Audit
 from ledger.engine import fetch
-from tillkeeper.contracts.actor import EVERY_MERCHANT, ActorToken, Decision
+from tillkeeper.contracts.actor import ActorToken, Decision
 from tillkeeper.contracts.approval import (
     ApprovalPolicy,
     DecidePolicy,
@@ -30,7 +29,14 @@ from tillkeeper.contracts.approval import (
 )
 from tillkeeper.contracts.errors import Broken, Code, Reason, Rejected
 from tillkeeper.contracts.fingerprint import fingerprint
-from tillkeeper.rules.approvals import POLICY_ADMIN, in_force, policy_digest, same_person
+from tillkeeper.rules.approvals import (
+    begins,
+    in_force,
+    judge_policy_decision,
+    judge_policy_proposal,
+    policy_digest,
+)
+from tillkeeper.rules.desk import same_person
 from tillkeeper.rules.profiles import PrepaidProfile
 from tillkeeper.sealing import KeyRing
 
@@ -52,10 +58,9 @@ _DECIDE: Final = f"""
 UPDATE approval_policies SET state = $2, decided_by = $3, decided_at = $4, decision_sealed = $5
  WHERE id = $1 AND state = 'PROPOSED' RETURNING {_COLUMNS}"""
 
-# What is adopted late takes effect late: no version ever reaches back (C-08).
 _ADOPTED: Final = """
-SELECT change, greatest(effective_from, decided_at) AS effective_from, policy::text AS policy
-  FROM approval_policies WHERE state = 'ADOPTED' ORDER BY 2, id"""
+SELECT change, effective_from, decided_at, policy::text AS policy
+  FROM approval_policies WHERE state = 'ADOPTED' ORDER BY decided_at, id"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +88,11 @@ class PolicyRow:
 
 
 async def adopted_policies(connection: AsyncConnection) -> list[PolicyVersion]:
-    """Every adopted version, the earliest first; before the first, the built-in one holds."""
+    """Every adopted version as it was adopted; before the first, the built-in one holds."""
     return [
         PolicyVersion(
             name=policy_workflow_id(row.change),
-            effective_from=row.effective_from,
+            effective_from=begins(row.effective_from, row.decided_at),
             policy=ApprovalPolicy.model_validate_json(row.policy),
         )
         for row in await fetch(connection, _ADOPTED, ())
@@ -124,7 +129,7 @@ class Policies:
         )
         new = not await fetch(connection, _READ, (command.change,))
         if await spend_token(connection, token, decision, command.at) and new:
-            _refuse_if(_proposal_refusals(token, body, command.at))
+            judge_policy_proposal(body, token, command.at)
             await self._insert(connection, command, token, digest)
         row = await _row(connection, command.change)
         if row.fingerprint != _stamp(body) or not same_person(row.proposed_by, token.subject):
@@ -143,7 +148,7 @@ class Policies:
             subject=row.subject, verdict=body.verdict.value, shown=body.policy_digest
         )
         if await spend_token(connection, token, decision, at):
-            _refuse_if(_decision_refusals(row, token, body))
+            _judge(row, token, body)
             made = Made(token, decision, "policy", reason=body.reason or "")
             await count_decision(connection, self._ring, made, at)
             row = await self._decide(connection, row, token, command)
@@ -211,36 +216,17 @@ class Policies:
         )
 
 
-def _proposal_refusals(token: ActorToken, body: ProposePolicy, at: datetime) -> list[Reason]:
-    reasons = _admin_refusals(token)
-    if body.effective_from < at:
-        detail = "a policy takes effect from now on at the earliest"
-        reasons.append(Reason(code=Code.TIME_OUT_OF_RANGE, detail=detail))
-    return reasons
-
-
-def _decision_refusals(row: PolicyRow, token: ActorToken, body: DecidePolicy) -> list[Reason]:
+def _judge(row: PolicyRow, token: ActorToken, body: DecidePolicy) -> None:
+    """Raises Rejected with every reason against this decision."""
     if row.state is not PolicyState.PROPOSED:
         detail = f"the change is {row.state.value} already"
-        return [Reason(code=Code.REQUEST_DECIDED, detail=detail)]
-    reasons = _admin_refusals(token)
-    if same_person(row.proposed_by, token.subject):
-        reasons.append(Reason(code=Code.OWN_REQUEST, detail="another person decides"))
-    if body.policy_digest != row.digest:
-        reasons.append(Reason(code=Code.DECISION_STALE, detail="another policy was proposed"))
-    return reasons
-
-
-def _admin_refusals(token: ActorToken) -> list[Reason]:
-    reasons = []
-    if POLICY_ADMIN not in token.roles:
-        reasons.append(Reason(code=Code.ROLE_MISSING, detail=f"needs the role {POLICY_ADMIN}"))
-    if EVERY_MERCHANT not in token.merchants:
-        reasons.append(Reason(code=Code.OUT_OF_SCOPE, detail="the policy is every merchant's"))
-    return reasons
-
-
-def _refuse_if(reasons: Sequence[Reason]) -> None:
+        raise Rejected(Code.REQUEST_DECIDED, detail=detail)
+    stale = Reason(code=Code.DECISION_STALE, detail="another policy was proposed")
+    reasons = [] if body.policy_digest == row.digest else [stale]
+    try:
+        judge_policy_decision(row.proposed_by, token)
+    except Rejected as refusal:
+        raise Rejected(*refusal.reasons, *reasons) from None
     if reasons:
         raise Rejected(*reasons)
 

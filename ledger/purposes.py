@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ledger import withdrawal_rows
 from ledger.audit import SYSTEM, Act, record_system_act
 from ledger.engine import fetch
+from ledger.notices import record_system_notice, withdrawal_notice
 from ledger.payment_rows import PaymentRow
-from ledger.sheet import Effect, MerchantAccount, Sheet
+from ledger.reserves import owner_of
+from ledger.sheet import Effect, Sheet
 from ledger.withdrawal_rows import WithdrawalRow
 from ledger.workitems import NewItem, open_items
 from tillkeeper.contracts.book import Bucket, TransferKind
@@ -27,6 +29,12 @@ from tillkeeper.contracts.receipt import ReceiptState
 from tillkeeper.contracts.withdrawal import WithdrawalState
 from tillkeeper.contracts.workitem import ItemKind
 from tillkeeper.rules.payments import RULES
+
+PLATFORM: Final = (Bucket.BANK, Bucket.RETURNING_RECEIPTS, Bucket.UNMATCHED_RECEIPTS)
+"""What a sheet must have open, in the payment's currency, before a payment is decided on it."""
+
+SETTLING: Final = (Bucket.RETURNING_RECEIPTS, Bucket.UNMATCHED_PAYMENTS, Bucket.BANK_CHARGES)
+"""The same where people settle a payment with a debit that stands in suspense."""
 
 _RECEIPT: Final = """
 UPDATE receipts SET state = $2 WHERE digest = $1 AND state = $3 RETURNING digest, reason"""
@@ -45,6 +53,11 @@ class Ending(NamedTuple):
 
 class Purpose(Protocol):
     """What waits for a payment; ``row`` is the payment as it stood, under its lock."""
+
+    @property
+    def retries(self) -> bool:
+        """Whether a payment that the bank refused may be tried again by itself."""
+        ...
 
     async def paid(self, sheet: Sheet, row: PaymentRow, booked: datetime, at: datetime) -> None:
         """The bank booked its debit at ``booked``, the start of the entry's day."""
@@ -98,6 +111,11 @@ class ReceiptReturn:
     """A receipt that is paid back; nobody's money until it has left."""
 
     digest: str
+
+    @property
+    def retries(self) -> bool:
+        """People decide anew whether and whom it is paid back to."""
+        return False
 
     async def paid(self, sheet: Sheet, row: PaymentRow, booked: datetime, at: datetime) -> None:
         """The receipt is returned."""
@@ -163,84 +181,80 @@ class Withdrawal:
     request: str
 
     @property
-    def subject(self) -> str:
-        """How its transfers' effects and its item are named."""
-        return f"withdrawal/{self.merchant}/{self.request}"
+    def retries(self) -> bool:
+        """It was approved: the same payee is paid the same amount."""
+        return True
 
     async def paid(self, sheet: Sheet, row: PaymentRow, booked: datetime, at: datetime) -> None:
         """The withdrawal is paid (T8)."""
-        effect = Effect(f"{self.subject}/paid", subject_of(row.end_to_end_id), booked)
-        await self._pay(sheet, row, TransferKind.WITHDRAWAL_PAID, effect, at)
+        waiting = await self.locked(sheet.connection, row, WithdrawalState.REMITTING)
+        effect = Effect(f"{waiting.subject}/paid", subject_of(row.end_to_end_id), booked)
+        _pay(sheet, waiting, TransferKind.WITHDRAWAL_PAID, effect)
+        await _note(sheet.connection, waiting, "paid", at, state=WithdrawalState.PAID, ended_at=at)
 
     async def settled(self, sheet: Sheet, row: PaymentRow, entry: int, at: datetime) -> None:
         """The withdrawal is paid, by the debit (T8)."""
-        effect = Effect(f"{self.subject}/settled", f"entry/{entry}", at)
-        await self._pay(sheet, row, TransferKind.WITHDRAWAL_SETTLED, effect, at)
+        waiting = await self.locked(sheet.connection, row, WithdrawalState.REMITTING)
+        effect = Effect(f"{waiting.subject}/settled", f"entry/{entry}", at)
+        _pay(sheet, waiting, TransferKind.WITHDRAWAL_SETTLED, effect)
+        await _note(sheet.connection, waiting, "paid", at, state=WithdrawalState.PAID, ended_at=at)
 
     async def refused(self, sheet: Sheet, row: PaymentRow, ending: Ending) -> None:
         """Nothing moves: it is tried again, or a person chooses (P-71)."""
-        if ending.retry_at is not None:
-            return
-        waiting = await self._locked(sheet.connection, row, WithdrawalState.REMITTING)
-        await withdrawal_rows.change(
-            sheet.connection, waiting, Act("withdrawal_failed", SYSTEM, ending.at, RULES),
+        if ending.retry_at is None:
+            await self.fail(sheet.connection, row, ending)
+
+    async def fail(self, connection: AsyncConnection, row: PaymentRow, ending: Ending) -> None:
+        """The money stays reserved, and a person chooses what becomes of it (P-71)."""
+        waiting = await self.locked(connection, row, WithdrawalState.REMITTING)
+        await _note(
+            connection, waiting, "failed", ending.at,
             state=WithdrawalState.FAILED_MANUAL, failure=ending.reason,
         )  # fmt: skip
         item = NewItem(
-            ItemKind.WITHDRAWAL_FAILED, self.subject, ending.reason or "", row.amount,
+            ItemKind.WITHDRAWAL_FAILED, waiting.subject, ending.reason or "", row.amount,
             row.currency, {"payment": row.end_to_end_id, "attempt": row.attempt},
         )  # fmt: skip
-        await open_items(sheet.connection, [item], at=ending.at)
+        await open_items(connection, [item], at=ending.at)
 
     async def returned(
         self, sheet: Sheet, row: PaymentRow, booked: datetime, ending: Ending
     ) -> None:
         """The money is available again, dues first (P-46, C-13)."""
-        waiting = await self._locked(sheet.connection, row, WithdrawalState.PAID)
+        waiting = await self.locked(sheet.connection, row, WithdrawalState.PAID)
         subject = returned_subject(row.end_to_end_id)
         await sheet.credit(
-            TransferKind.WITHDRAWAL_SENT_BACK, self._owner(sheet, row), amount=row.amount,
+            TransferKind.WITHDRAWAL_SENT_BACK, owner_of(sheet, waiting), amount=row.amount,
             effect=Effect(subject, subject, booked),
         )  # fmt: skip
-        await withdrawal_rows.change(
-            sheet.connection, waiting, Act("withdrawal_returned", SYSTEM, ending.at, RULES),
+        await _note(
+            sheet.connection, waiting, "returned", ending.at,
             state=WithdrawalState.RETURNED, failure=ending.reason, ended_at=ending.at,
         )  # fmt: skip
 
-    async def _pay(
-        self, sheet: Sheet, row: PaymentRow, kind: TransferKind, effect: Effect, at: datetime
-    ) -> None:
-        waiting = await self._locked(sheet.connection, row, WithdrawalState.REMITTING)
-        sheet.post(
-            kind, self._owner(sheet, row), currency=row.currency, amount=row.amount, effect=effect
-        )
-        await withdrawal_rows.change(
-            sheet.connection, waiting, Act("withdrawal_paid", SYSTEM, at, RULES),
-            state=WithdrawalState.PAID, ended_at=at,
-        )  # fmt: skip
-
-    async def _locked(
+    async def locked(
         self, connection: AsyncConnection, row: PaymentRow, state: WithdrawalState
     ) -> WithdrawalRow:
-        """The withdrawal whose last attempt is this payment. Raises Broken."""
+        """The withdrawal in ``state`` whose last attempt is this payment. Raises Broken."""
         found = await withdrawal_rows.locked(connection, self.merchant, self.request)
         if found.state is not state or found.payment != row.id:
             raise Broken("a payment was decided whose withdrawal did not wait for it")
         return found
 
-    def _owner(self, sheet: Sheet, row: PaymentRow) -> MerchantAccount:
-        owner = sheet.merchant(self.merchant, row.currency)
-        if owner is None:
-            raise Broken("a withdrawal without its merchant's account")
-        return owner
-
-
-PLATFORM: Final = (Bucket.BANK, Bucket.RETURNING_RECEIPTS, Bucket.UNMATCHED_RECEIPTS)
-"""What a sheet must have open, in the payment's currency, before a payment is decided on it."""
-
-SETTLING: Final = (Bucket.RETURNING_RECEIPTS, Bucket.UNMATCHED_PAYMENTS, Bucket.BANK_CHARGES)
-"""The same where people settle a payment with a debit that stands in suspense."""
-
 
 def _post(sheet: Sheet, row: PaymentRow, kind: TransferKind, effect: Effect) -> None:
     sheet.post(kind, None, currency=row.currency, amount=row.amount, effect=effect)
+
+
+def _pay(sheet: Sheet, row: WithdrawalRow, kind: TransferKind, effect: Effect) -> None:
+    owner = owner_of(sheet, row)
+    sheet.post(kind, owner, currency=row.currency, amount=row.amount, effect=effect)
+
+
+async def _note(
+    connection: AsyncConnection, row: WithdrawalRow, event: str, at: datetime, **changes: Any
+) -> None:
+    """Change a withdrawal that the bank's word has decided, and have its merchant told."""
+    act = Act(f"withdrawal_{event}", SYSTEM, at, RULES)
+    await withdrawal_rows.change(connection, row, act, **changes)
+    await record_system_notice(connection, withdrawal_notice(row, event), at)

@@ -7,7 +7,6 @@ no money. Callers hold the merchant's lock (a sheet) before they lock a row.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
@@ -39,6 +38,13 @@ _COLUMNS: Final = """
        escalated_at, remitted_at, ended_at, payment, attempts"""
 
 _READ: Final = f"SELECT {_COLUMNS} FROM withdrawals WHERE merchant = $1 AND request = $2"
+
+_LISTED: Final = f"""
+SELECT {_COLUMNS} FROM withdrawals
+ WHERE ($1::text IS NULL OR merchant = $1)
+   AND ($2::text[] IS NULL OR state = ANY ($2))
+   AND ($3::timestamptz IS NULL OR requested_at >= $3)
+ ORDER BY requested_at, id LIMIT $4"""
 
 _LOCK: Final = """
 SELECT id FROM withdrawals WHERE merchant = $1 AND request = $2 FOR NO KEY UPDATE"""
@@ -119,6 +125,19 @@ async def read(connection: AsyncConnection, merchant: str, request: str) -> With
     """The withdrawal as it stands, or None."""
     rows = await fetch(connection, _READ, (merchant, request))
     return _row(rows[0]) if rows else None
+
+
+async def listed(
+    connection: AsyncConnection,
+    *,
+    merchant: str | None = None,
+    states: Sequence[WithdrawalState] | None = None,
+    since: datetime | None = None,
+    limit: int,
+) -> list[WithdrawalRow]:
+    """Withdrawals, the oldest first; those asked for at ``since`` or later."""
+    named = None if states is None else [state.value for state in states]
+    return [_row(row) for row in await fetch(connection, _LISTED, (merchant, named, since, limit))]
 
 
 async def locked(connection: AsyncConnection, merchant: str, request: str) -> WithdrawalRow:

@@ -21,7 +21,7 @@ from tillkeeper.contracts.account import BankDetails
 from tillkeeper.contracts.actor import Decision, decision_digest
 from tillkeeper.contracts.approval import Verdict
 from tillkeeper.contracts.base import Step
-from tillkeeper.contracts.errors import Code, Reason, Rejected, rejected_from
+from tillkeeper.contracts.errors import Code, Reason, rejected_from
 from tillkeeper.contracts.payment import PaymentParty, PaymentTerms, PayoutView
 from tillkeeper.contracts.withdrawal import WithdrawalState, WithdrawalView
 from tillkeeper.rules.approvals import level_views
@@ -44,7 +44,16 @@ class Payee:
     flaws: tuple[Reason, ...] = ()
 
 
-def bound_payee(ring: KeyRing, account: PrepaidAccount | None) -> Payee:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a withdrawal asks for; the amount in minor units."""
+
+    request: str
+    amount: int
+    currency: str
+
+
+def bound_payee(ring: KeyRing, account: PrepaidAccount | None, asked: Asked) -> Payee:
     """The bound bank account as a payee (P-69), with every reason why it cannot be paid."""
     bank = None if account is None else account.bank
     if bank is None:
@@ -52,9 +61,9 @@ def bound_payee(ring: KeyRing, account: PrepaidAccount | None) -> Payee:
         return Payee(None, flaws=(missing,))
     flaws = tuple(not_usable(bank))
     try:
-        party = _party(bank)
-    except Rejected as refusal:
-        return Payee(None, flaws=(*flaws, *refusal.reasons))
+        party = payment_terms(_party(bank), asked).creditor
+    except ValidationError as error:
+        return Payee(None, flaws=(*flaws, *rejected_from(error).reasons))
     return Payee(party, payee_digest(ring, party), flaws)
 
 
@@ -63,21 +72,20 @@ def payee_of(ring: KeyRing, row: WithdrawalRow, account: PrepaidAccount | None) 
     frozen = opened_payee(ring, row)
     if frozen is not None:
         return Payee(frozen, payee_digest(ring, frozen))
-    return bound_payee(ring, account)
+    return bound_payee(ring, account, asked_by(row))
 
 
-def payment_terms(row: WithdrawalRow, payee: PaymentParty) -> PaymentTerms:
-    """What the bank is told; the amount in minor units. Raises Rejected for what it cannot carry.
+def asked_by(row: WithdrawalRow) -> Asked:
+    """What a recorded withdrawal asks for."""
+    return Asked(row.request, row.amount, row.currency)
 
-    The request's id is the merchant's own word, so that he knows what the money is.
-    """
-    try:
-        return PaymentTerms(
-            creditor=payee, amount_minor=row.amount, currency=row.currency,
-            remittance=f"WITHDRAWAL {row.request}",
-        )  # fmt: skip
-    except ValidationError as error:
-        raise rejected_from(error) from None
+
+def payment_terms(payee: PaymentParty, asked: Asked) -> PaymentTerms:
+    """What the bank is told: the request's id says what the money is. Raises ValidationError."""
+    return PaymentTerms(
+        creditor=payee, amount_minor=asked.amount, currency=asked.currency,
+        remittance=f"WITHDRAWAL {asked.request}",
+    )  # fmt: skip
 
 
 def decision_on(row: WithdrawalRow, verdict: Verdict, digest: str) -> Decision:
@@ -114,18 +122,20 @@ class WithdrawalViews:
             levels=level_views(row.levels, counted(made, _counting(row, payee, made))),
             decisions=decision_views(self._ring, row.subject, made),
             reason=opened_reason(self._ring, row) or row.failure or "",
-            remind_at=self.remind_at(row, at) if waits else None,
+            remind_at=self.remind_at(row) if waits else None,
             payment=await self._payment(connection, row, at),
             steps=withdrawal_steps(row),
         )
 
-    def remind_at(self, row: WithdrawalRow, at: datetime) -> datetime:
+    def remind_at(self, row: WithdrawalRow) -> datetime:
         """When whoever is to decide is reminded next, or it is escalated (P-68)."""
-        return next_reminder(row.requested_at, row.reminders, at, self._profile)
+        escalated = row.escalated_at is not None
+        return next_reminder(row.requested_at, row.reminders, self._profile, escalated=escalated)
 
     def _warnings(self, account: PrepaidAccount | None, at: datetime) -> tuple[Code, ...]:
-        since = None if account is None else account.bank_since
-        fresh = since is not None and is_fresh(since, at, self._profile)
+        if account is None or account.bank is None:
+            return ()
+        fresh = is_fresh(account.bank_since, at, self._profile)
         return (Code.BANK_DETAILS_FRESH,) if fresh else ()
 
     async def _blocked(
@@ -162,13 +172,9 @@ def withdrawal_steps(row: WithdrawalRow) -> tuple[Step, ...]:
 
 
 def _party(bank: BankDetails) -> PaymentParty:
-    try:
-        return PaymentParty(
-            name=bank.company_name, account=bank.account_number,
-            bank_name=f"{bank.bank} {bank.branch}",
-        )  # fmt: skip
-    except ValidationError as error:
-        raise rejected_from(error) from None
+    return PaymentParty(
+        name=bank.company_name, account=bank.account_number, bank_name=f"{bank.bank} {bank.branch}"
+    )
 
 
 def _counting(row: WithdrawalRow, payee: Payee, made: list[DecisionRow]) -> str:
@@ -178,7 +184,7 @@ def _counting(row: WithdrawalRow, payee: Payee, made: list[DecisionRow]) -> str:
     return next((m.decision for m in reversed(made) if m.verdict is Verdict.APPROVE), "")
 
 
-def _masked(payee: Payee) -> dict[str, str]:
+def _masked(payee: Payee) -> dict[str, Any]:
     party = payee.party
     if party is None:
         return {}

@@ -33,7 +33,15 @@ from ledger.withdrawal_rows import (
     sealed_payee,
     sealed_reason,
 )
-from ledger.withdrawal_views import Payee, WithdrawalViews, bound_payee, payee_of, payment_terms
+from ledger.withdrawal_views import (
+    Asked,
+    Payee,
+    WithdrawalViews,
+    asked_by,
+    bound_payee,
+    payee_of,
+    payment_terms,
+)
 from ledger.workitems import NewItem, open_items, settle_items
 from tillkeeper.contracts.account import AccountState
 from tillkeeper.contracts.errors import Code, Reason, Rejected
@@ -48,13 +56,20 @@ from tillkeeper.contracts.withdrawal import (
 )
 from tillkeeper.contracts.workitem import ItemKind, Outcome
 from tillkeeper.rules.approvals import levels_for
-from tillkeeper.rules.days import day_bounds, day_of
 from tillkeeper.rules.profiles import PrepaidProfile
-from tillkeeper.rules.withdrawals import WithdrawalFigures, approval_blocks, withdrawal_refusals
+from tillkeeper.rules.withdrawals import (
+    WithdrawalFigures,
+    approval_blocks,
+    is_bound,
+    is_overdue,
+    local_day,
+    reminders_due,
+    withdrawal_refusals,
+)
 from tillkeeper.sealing import KeyRing
 
-ChooseRail = Callable[[str, int], Rail | None]
-"""By which way attempt n (from 1) of a currency's payments leaves; None: nothing can pay it."""
+ChooseRail = Callable[[str], Rail | None]
+"""By which way payments in a currency leave; None: nothing can pay it."""
 
 Command = WithdrawalCommand[Any]
 
@@ -126,8 +141,8 @@ class Withdrawals:
         """After the grace period: record the payment, unless dues or the state forbid it (P-45)."""
         held, at = await self.hold(connection, command), command.at
         row, party = held.row, held.payee.party
-        due = row.state is WithdrawalState.APPROVED and row.remit_at is not None
-        if due and party is not None and row.remit_at <= at and not held.blocks:
+        due = None if row.state is not WithdrawalState.APPROVED else row.remit_at
+        if due is not None and party is not None and at >= due and not held.blocks:
             act = Act("remit_withdrawal", SYSTEM, at, self._profile.name)
             remitting = await self._remitting(held, party, act)
             held.row = await change(connection, row, act, **remitting)
@@ -138,10 +153,10 @@ class Withdrawals:
         held, at = await self.hold(connection, command), command.at
         row = held.row
         waits = row.state is WithdrawalState.WAITING_APPROVAL
-        if waits and at >= self._views.remind_at(row, row.requested_at):
-            escalates = at >= row.requested_at + self._profile.withdrawal_escalate_after
-            changes: dict[str, Any] = {"reminders": row.reminders + 1}
-            if escalates and row.escalated_at is None:
+        if waits and at >= self._views.remind_at(row):
+            due = reminders_due(row.requested_at, at, self._profile)
+            changes: dict[str, Any] = {"reminders": max(row.reminders, due)}
+            if row.escalated_at is None and is_overdue(row.requested_at, at, self._profile):
                 changes["escalated_at"] = at
                 item = NewItem(
                     ItemKind.WITHDRAWAL_OVERDUE, row.subject, "", row.amount, row.currency
@@ -178,6 +193,7 @@ class Withdrawals:
             changes |= await self._remitting(held, party, act)
         held.row = await change(held.connection, row, act, self._audit, **changes)
         await self._told(held, "approved", at)
+        await self._no_longer_overdue(held, at)
 
     async def reject(self, held: Held, act: Act) -> None:
         """A veto: the money goes back, the merchant is told why (P-70)."""
@@ -200,7 +216,8 @@ class Withdrawals:
         where = (request.merchant, request.currency)
         sheet = await Sheet.open(connection, merchants=[where])
         account = await self._accounts.read(connection, *where)
-        payee = bound_payee(self._ring, account)
+        asked = Asked(request.request, request.amount_minor, request.currency)
+        payee = bound_payee(self._ring, account, asked)
         version = await policy_in_force(connection, at)
         band = levels_for(version.policy, request.amount_minor, request.currency)
         terms = Terms(
@@ -209,7 +226,7 @@ class Withdrawals:
             policy=version.name,
             levels=band.levels,
             auto_reason=band.auto_reason or "",
-            refused=await self._refusals(sheet, request, account, at),
+            refused=_with(payee.flaws, await self._refusals(sheet, request, account, at)),
         )
         row = await insert(connection, request, terms, at)
         if row is None:
@@ -234,39 +251,36 @@ class Withdrawals:
         owner = sheet.merchant(request.merchant, request.currency)
         lines = None if owner is None else owner.thresholds
         figures = WithdrawalFigures(
-            available_minor=0 if owner is None else sheet.balance(owner.available),
-            dues_minor=0 if owner is None else sheet.balance(owner.dues),
-            today_minor=await self._today(sheet.connection, account, at),
-            suspend_below_minor=None if lines is None else lines.suspend_below,
+            available=0 if owner is None else sheet.balance(owner.available),
+            dues=0 if owner is None else sheet.balance(owner.dues),
+            suspend_below=self._profile.suspend_below_minor
+            if lines is None
+            else lines.suspend_below,
+            taken_today=await self._taken_today(sheet.connection, account, at),
+            bound=account is not None and is_bound(account.bank),
+            can_pay=self._rail(request.currency) is not None,
         )
-        return withdrawal_refusals(
-            request,
-            AccountState.NOT_OPENED if account is None else account.state,
-            figures,
-            self._profile,
-            bank=None if account is None else account.bank,
-            can_pay=self._rail(request.currency, 1) is not None,
-        )
+        state = AccountState.NOT_OPENED if account is None else account.state
+        return withdrawal_refusals(request, state, figures, self._profile)
 
-    async def _today(
+    async def _taken_today(
         self, connection: AsyncConnection, account: PrepaidAccount | None, at: datetime
     ) -> int:
         """What was asked for on this business day and has not failed, in minor units."""
         if account is None or self._profile.withdrawal_daily_max_minor is None:
             return 0
-        zone = self._profile.zone
-        bounds = day_bounds(day_of(at, zone), zone)
+        bounds = local_day(at, self._profile)
         return int((await fetch(connection, _TODAY, (account.id, *bounds)))[0][0])
 
     async def _remitting(self, held: Held, party: PaymentParty, act: Act) -> dict[str, Any]:
         """Record the next payment; what the row has to remember of it."""
         row, number = held.row, held.row.attempts + 1
-        rail = self._rail(row.currency, number)
+        rail = self._rail(row.currency)
         if rail is None:
             detail = f"nothing can pay in {row.currency}"
             raise Rejected(Code.METHOD_NOT_SUPPORTED, detail=detail)
         payment = NewPayment(
-            row.attempt(number), payment_terms(row, party), act.actor,
+            row.attempt(number), payment_terms(party, asked_by(row)), act.actor,
             merchant=row.merchant, rail=rail, attempt=number,
         )  # fmt: skip
         name = await record_payment(held.connection, self._ring, payment, act.at)
@@ -288,14 +302,18 @@ class Withdrawals:
             await settle_items(held.connection, kind, subjects, outcome=Outcome.RESOLVED, at=at)
 
 
+def _with(flaws: Sequence[Reason], refused: Sequence[Reason]) -> list[Reason]:
+    """The refusals, and what else the payee has against it; each code once."""
+    told = {reason.code for reason in refused}
+    return [*refused, *(flaw for flaw in flaws if flaw.code not in told)]
+
+
 def decided(row: WithdrawalRow) -> Rejected:
     """The refusal for whoever comes too late."""
     return Rejected(Code.REQUEST_DECIDED, detail=f"the withdrawal is {row.state.value} already")
 
 
-async def _known(
-    connection: AsyncConnection, named: Command | WithdrawalRequest
-) -> WithdrawalRow:
+async def _known(connection: AsyncConnection, named: Command | WithdrawalRequest) -> WithdrawalRow:
     row = await read(connection, named.merchant, named.request)
     if row is None:
         raise Rejected(Code.REQUEST_UNKNOWN, detail="there is no such withdrawal")

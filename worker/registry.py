@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from activities.account import AccountActivities
+from activities.approval import ApprovalActivities
 from activities.bank_exchange import BankExchangeActivities
 from activities.bank_file import BankFileActivities
 from activities.house import House
@@ -15,6 +16,7 @@ from activities.payout import PayoutActivities
 from activities.receipt import ReceiptActivities
 from activities.reconciliation import ReconciliationActivities
 from activities.topup import TopUpActivities
+from activities.withdrawal import WithdrawalActivities
 from activities.work_item import WorkItemActivities
 from tillkeeper.client import TASK_QUEUE
 from workflows.account import AccountWorkflow
@@ -29,7 +31,7 @@ from workflows.topup import TopUpWorkflow
 from workflows.withdrawal import WithdrawalWorkflow
 from workflows.work_item import WorkItemWorkflow
 
-__all__ = ["TASK_QUEUE", "WORKFLOWS", "activities"]
+__all__ = ["TASK_QUEUE", "WORKFLOWS", "activities", "bank_activities"]
 
 WORKFLOWS: Final[tuple[type, ...]] = (
     AccountWorkflow,
@@ -48,8 +50,9 @@ WORKFLOWS: Final[tuple[type, ...]] = (
 
 
 def activities(house: House) -> list[Callable[..., Any]]:
-    """Every activity, bound to the house it works on."""
-    return [
+    """Every activity but the calls to the bank, bound to the house it works on."""
+    bank = {one.__name__ for one in bank_activities(house)}
+    doors = [
         *_doors(AccountActivities(house)),
         *_doors(TopUpActivities(house)),
         *_doors(ReceiptActivities(house)),
@@ -59,7 +62,16 @@ def activities(house: House) -> list[Callable[..., Any]]:
         *_doors(ReconciliationActivities(house)),
         *_doors(BankFileActivities(house)),
         *_doors(BankExchangeActivities(house)),
+        *_doors(WithdrawalActivities(house)),
+        *_doors(ApprovalActivities(house)),
     ]
+    return [door for door in doors if door.__name__ not in bank]
+
+
+def bank_activities(house: House) -> list[Callable[..., Any]]:
+    """The calls to the bank, which have a queue and a rate of their own."""
+    payouts = PayoutActivities(house)
+    return [payouts.submit_payment, payouts.ask_about_payment]
 
 
 def _doors(instance: object) -> list[Callable[..., Any]]:

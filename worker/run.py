@@ -1,4 +1,4 @@
-"""The Temporal worker's settings, each measured or reasoned; it registers what `registry` lists
+"""The Temporal workers' settings, each measured or reasoned; they register what `registry` lists
 and nothing else.
 """
 
@@ -12,6 +12,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 
 from activities.house import House
 from worker import registry
+from workflows.calls import bank_queue
 
 # Re-imported in every sandbox, SQLAlchemy alone costs 550 ms per replayed run; passed through, 14
 # ms.
@@ -24,6 +25,9 @@ PASSED_THROUGH = (
 _STICKY = timedelta(seconds=2)
 _GRACE = timedelta(seconds=30)
 _CACHED = 1000
+# Each call holds a thread while the bank is silent.
+_BANK_CALLS = 16
+BANK_RATE_PER_S = 20.0
 
 
 def build_worker(
@@ -45,6 +49,27 @@ def build_worker(
         workflow_runner=workflow_runner(),
         max_cached_workflows=cached_workflows,
         sticky_queue_schedule_to_start_timeout=_STICKY,
+        graceful_shutdown_timeout=_GRACE,
+    )
+
+
+def build_bank_worker(
+    client: Client,
+    house: House,
+    *,
+    task_queue: str = registry.TASK_QUEUE,
+    per_second: float = BANK_RATE_PER_S,
+) -> Worker:
+    """The worker of the calls to the bank that belong to ``task_queue``.
+
+    All workers of that queue together start at most ``per_second`` calls a second.
+    """
+    return Worker(
+        client,
+        task_queue=bank_queue(task_queue),
+        activities=registry.bank_activities(house),
+        max_task_queue_activities_per_second=per_second,
+        max_concurrent_activities=_BANK_CALLS,
         graceful_shutdown_timeout=_GRACE,
     )
 

@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 
 from prometheus_client import CollectorRegistry
@@ -19,6 +20,7 @@ from temporalio.worker import Worker
 
 from activities.house import House
 from gateways.bank.exchange import FolderExchange
+from gateways.bank.http import HttpBankDoor
 from ledger.engine import make_engine
 from ledger.lanes import Lanes
 from ledger.orders import OrderBook
@@ -31,7 +33,7 @@ from worker.codec_server import codec_app
 from worker.embedded.ports import LOOPBACK, free_port, listen
 from worker.health import Check, health_app
 from worker.refusal import CannotStart, sentence_for
-from worker.run import build_worker
+from worker.run import build_bank_worker, build_worker
 from worker.search_attributes import require_search_attributes
 from worker.settings import PREFIX, Settings
 from worker.telemetry import BookMetrics, sdk_runtime
@@ -52,6 +54,8 @@ class Targets:
     database_url: str
     temporal_address: str
     codec_origins: tuple[str, ...]
+    bank_door: str | None = None
+    """The bank's own door, where the settings name none: the embedded simulator's."""
 
 
 @dataclass(frozen=True)
@@ -125,8 +129,15 @@ async def service(
             exchange_encoding=settings.bank_exchange_encoding,
             aliases=settings.own_number,
             payment_format=settings.bank_payment_format,
+            door=_door(settings.bank_door or targets.bank_door),
+            ways=settings.bank_rails,
+            visibility=timedelta(seconds=settings.bank_visibility_s),
         )
-        ended = await stack.enter_async_context(_working(build_worker(client, house)))
+        workers = [build_worker(client, house)]
+        if house.door is not None:
+            rate = settings.bank_rate_per_s
+            workers.append(build_bank_worker(client, house, per_second=rate))
+        ended = await stack.enter_async_context(_working(workers))
         if house.exchange is not None:
             await _watch_exchange(client)
             await stack.enter_async_context(watched_again(client))
@@ -145,14 +156,22 @@ async def service(
 
 
 @asynccontextmanager
-async def _working(worker: Worker) -> AsyncIterator[asyncio.Task[None]]:
-    task = asyncio.create_task(worker.run())
+async def _working(workers: Sequence[Worker]) -> AsyncIterator[asyncio.Task[None]]:
+    """Run the workers; the task ends with the first of them."""
+    runs = [asyncio.create_task(worker.run()) for worker in workers]
+
+    async def first_end() -> None:
+        done, _ = await asyncio.wait(runs, return_when=asyncio.FIRST_COMPLETED)
+        for run in done:
+            run.result()
+
+    task = asyncio.create_task(first_end())
     try:
         yield task
     finally:
-        if not task.done():
-            await worker.shutdown()
-        await asyncio.gather(task, return_exceptions=True)
+        going = [one for one, run in zip(workers, runs, strict=True) if not run.done()]
+        await asyncio.gather(*(worker.shutdown() for worker in going))
+        await asyncio.gather(task, *runs, return_exceptions=True)
 
 
 def _profile(settings: Settings) -> PrepaidProfile:
@@ -187,6 +206,10 @@ async def watched_again(client: Client) -> AsyncIterator[None]:
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+def _door(address: str | None) -> HttpBankDoor | None:
+    return None if address is None else HttpBankDoor(address)
 
 
 def _exchange(settings: Settings) -> FolderExchange | None:

@@ -4,40 +4,40 @@ or guessed.
 
 from __future__ import annotations
 
-import codecs
 import difflib
 import ipaddress
-import json
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
     model_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from tillkeeper.contracts.base import Name
 from tillkeeper.contracts.money import EXPONENTS
-from tillkeeper.contracts.payment import Bic, Max35, PaymentFormat
-from tillkeeper.contracts.topup import ReceivingAccount
-from tillkeeper.rules.names import compact_number
 from tillkeeper.rules.profiles import PROFILES
+from worker.bank_settings import (
+    ANY_CURRENCY,
+    DEV_RECEIVING,
+    BankSettings,
+    Json,
+    NotBlank,
+    bank_problems,
+)
+from worker.bank_settings import (
+    PREFIX as PREFIX,
+)
 from worker.refusal import CannotStart
 
-PREFIX = "TILLKEEPER_"
 DEFAULT_PROFILE = "jd-prepaid@2023-11"
-ANY_CURRENCY = "*"
 
 _TOKEN = re.compile(r"[!-~]{16,}")
 _ORIGIN = re.compile(
@@ -46,57 +46,10 @@ _ORIGIN = re.compile(
 _ADDRESS = re.compile(r"^(?P<host>\[[0-9a-fA-F:]+\]|[^\s:/@]+):(?P<port>\d{1,5})$")
 
 
-def _from_json(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value, object_pairs_hook=_each_name_once)
-    except (ValueError, RecursionError):
-        raise ValueError("must be valid JSON in which no name stands twice") from None
-
-
-def _each_name_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError
-    return found
-
-
-def _not_blank(value: Any) -> Any:
-    # An empty path would be the current directory.
-    if isinstance(value, str) and not value.strip():
-        raise ValueError("must name a directory")
-    return value
-
-
 Port = Annotated[int, Field(ge=0, le=65535)]
-_Json = BeforeValidator(_from_json)
 
 
-class ReceivingBankAccount(BaseModel):
-    """The platform's bank account that merchants transfer to (P-25); the platform's own, so no
-    personal data.
-    """
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
-
-    name: Name
-    bank: Name
-    number: Annotated[Name, Field(max_length=64)]
-    bic: Bic | None = None
-    clearing_code: Max35 | None = None
-    aliases: Annotated[
-        tuple[Annotated[Name, Field(max_length=64)], ...], Field(strict=False, max_length=16)
-    ] = ()
-    """Other forms in which the bank's own files write the number."""
-
-
-DEV_RECEIVING = ReceivingBankAccount(
-    name="Tillkeeper Development Platform", bank="Development Bank", number="0000000000"
-)
-
-
-class Settings(BaseSettings):
+class Settings(BankSettings):
     """What one process is told about its surroundings; production refuses every development
     default.
     """
@@ -106,7 +59,7 @@ class Settings(BaseSettings):
     )
 
     environment: Literal["dev", "production"] = "dev"
-    home: Annotated[Path, BeforeValidator(_not_blank)] = Path(".tillkeeper")
+    home: Annotated[Path, NotBlank] = Path(".tillkeeper")
     spare_mb: int = Field(default=256, ge=1, le=1 << 40)
 
     database_url: SecretStr | None = None
@@ -122,7 +75,7 @@ class Settings(BaseSettings):
     key_ring_file: Path | None = None
     key_ring: SecretStr | None = None
     codec_token: SecretStr | None = None
-    codec_origins: Annotated[tuple[str, ...], NoDecode, _Json] = ()
+    codec_origins: Annotated[tuple[str, ...], NoDecode, Json] = ()
 
     bind: str = "127.0.0.1"
     temporal_port: Port = 7233
@@ -132,41 +85,8 @@ class Settings(BaseSettings):
     sdk_metrics_port: Port = 0
     bank_simulator_port: Port = 8236
 
-    bank_exchange: Annotated[Path, BeforeValidator(_not_blank)] | None = None
-    bank_exchange_encoding: str | None = None
-    bank_payment_format: PaymentFormat = PaymentFormat.PAIN_001_09
-    receiving_accounts: Annotated[dict[str, ReceivingBankAccount], NoDecode, _Json] = Field(
-        default_factory=lambda: {ANY_CURRENCY: DEV_RECEIVING}
-    )
     profile: str = DEFAULT_PROFILE
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-
-    def receiving_account(self, currency: str) -> ReceivingAccount | None:
-        """The platform's account for a currency, or None where none is configured (P-25)."""
-        found = self._receiving(currency)
-        if found is None:
-            return None
-        return ReceivingAccount(
-            name=found.name,
-            bank=found.bank,
-            number=found.number,
-            currency=currency,
-            bic=found.bic,
-            clearing_code=found.clearing_code,
-        )
-
-    def own_number(self, number: str, currency: str) -> str | None:
-        """How we write our account that a bank's file calls ``number``; None: it is not ours."""
-        found = self._receiving(currency)
-        if found is None:
-            return None
-        known = {compact_number(form).upper() for form in (found.number, *found.aliases)}
-        ours = compact_number(number).upper() in known
-        return compact_number(found.number) if ours else None
-
-    def _receiving(self, currency: str) -> ReceivingBankAccount | None:
-        accounts = self.receiving_accounts
-        return accounts.get(currency) or accounts.get(ANY_CURRENCY)
 
     @property
     def uses_tls(self) -> bool:
@@ -182,7 +102,7 @@ class Settings(BaseSettings):
             *_codec_problems(self),
             *_rule_problems(self),
             *_port_problems(self),
-            *_bank_problems(self),
+            *bank_problems(self),
             *(_production_problems(self) if self.environment == "production" else ()),
         ]
         if problems:
@@ -356,19 +276,6 @@ def _port_problems(settings: Settings) -> list[str]:
                 f"{PREFIX}{name.upper()} and {PREFIX}{taken[port].upper()} are both {port}"
             )
         taken[port] = name
-    return problems
-
-
-def _bank_problems(settings: Settings) -> list[str]:
-    problems = []
-    exchange, encoding = settings.bank_exchange, settings.bank_exchange_encoding
-    if exchange is not None and exchange.exists() and not exchange.is_dir():
-        problems.append(f"{PREFIX}BANK_EXCHANGE names a file, not a directory")
-    if encoding is not None:
-        try:
-            codecs.lookup(encoding)
-        except (LookupError, ValueError):
-            problems.append(f"{PREFIX}BANK_EXCHANGE_ENCODING names no encoding that is known")
     return problems
 
 

@@ -24,14 +24,21 @@ START_TO_CLOSE: Final = timedelta(seconds=10)
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How long one try may take, and how long it may be silent where it takes long."""
+    """How long one try may take, and how long it may be silent where it takes long.
+
+    ``bank`` calls run on the bank's own queue, ``<queue>-bank``, at the rate that the bank takes.
+    """
 
     within: timedelta = START_TO_CLOSE
     heartbeat: timedelta | None = None
+    bank: bool = False
 
 
 QUICK: Final = Pace()
 """One small transaction."""
+
+BANK_QUEUE: Final = "-bank"
+"""What the bank's queue is called after its worker's own."""
 
 RETRY: Final = RetryPolicy(
     initial_interval=timedelta(milliseconds=200),
@@ -41,9 +48,16 @@ RETRY: Final = RetryPolicy(
 )
 """Without end: what must not be tried again says so itself (tillkeeper.failures)."""
 
+ONCE: Final = RetryPolicy(maximum_attempts=1)
+"""One try, whatever comes of it: the caller must find out by other means (decision 0014)."""
+
 
 async def call(
-    door: Callable[[Any, Command], Awaitable[Answer]], command: Command, *, pace: Pace = QUICK
+    door: Callable[[Any, Command], Awaitable[Answer]],
+    command: Command,
+    *,
+    pace: Pace = QUICK,
+    retry: RetryPolicy = RETRY,
 ) -> Answer:
     """Run the activity that is named like ``door`` and read its answer by the door's types."""
     answer: Answer = await workflow.execute_activity(
@@ -52,9 +66,15 @@ async def call(
         result_type=_answer_type(door),
         start_to_close_timeout=pace.within,
         heartbeat_timeout=pace.heartbeat,
-        retry_policy=RETRY,
+        retry_policy=retry,
+        task_queue=bank_queue(workflow.info().task_queue) if pace.bank else None,
     )
     return answer
+
+
+def bank_queue(task_queue: str) -> str:
+    """The queue of the calls to the bank that belong to a worker's queue."""
+    return f"{task_queue}{BANK_QUEUE}"
 
 
 async def nudge(workflow_id: str, signal: str) -> None:

@@ -1,7 +1,8 @@
-"""A payment's way to the bank and back: recorded, sent as one file, then paid or rejected (C-12).
+"""A payment's way to the bank and back: recorded, sent once, then paid or rejected (C-12).
 
-The database decides: a signal says only "look again". Silence is never taken for an answer: after
-three days a person is told, and the run goes on waiting.
+The database decides: a signal says only "look again". Silence is never taken for an answer: the
+bank's door is asked, after three days a person is told, and the run goes on waiting. After a proven
+no that may be tried again the next attempt follows in the same run (S-44).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any, Final
 
 from temporalio import workflow
 from temporalio.common import RawValue
+from temporalio.exceptions import ActivityError
 
 from tillkeeper.contracts.errors import Code, Rejected
 from tillkeeper.contracts.money import format_amount
@@ -24,10 +26,13 @@ from tillkeeper.contracts.payment import (
     PayoutDoor,
     PayoutStart,
     PayoutView,
+    Rail,
     SentCommand,
     payout_workflow_id,
 )
+from tillkeeper.failures import kind_of, refusal_in
 from tillkeeper.rules.payments import next_look
+from workflows.calls import ONCE, QUICK, Pace, call
 from workflows.intake import NOTHING, start_input
 from workflows.lifecycle import (
     AMOUNT_MINOR,
@@ -45,7 +50,14 @@ EVENTS_PER_RUN_MAX: Final = 400
 OUTBOX_PATIENCE: Final = timedelta(minutes=15)
 """How long a file may not get into the outbox before a person is told."""
 
+TRY_AGAIN_AFTER: Final = timedelta(seconds=30)
+"""How long a payment that was not even marked waits before it is given to the door again."""
+
+AT_THE_BANK: Final = Pace(within=timedelta(seconds=60), heartbeat=timedelta(seconds=10), bank=True)
+"""Longer than the door's own limit; a call whose worker died is known after ten seconds."""
+
 Look = Callable[[Any, PayoutCommand], Awaitable[PayoutView]]
+Door = Callable[[Any, PayoutCommand], Awaitable[Any]]
 
 
 def _id_of(start: PayoutStart) -> str:
@@ -61,7 +73,9 @@ class PayoutWorkflow(Lifecycle):
         self._view: PayoutView | None = None
         self._nudged = False
         self._writing: asyncio.Task[str] | None = None
+        self._giving: asyncio.Task[PayoutView | None] | None = None
         self._start, self._refused = start_input(raw, PayoutStart, _id_of)
+        self._name = "" if self._start is None else _current(self._start)
         super().__init__(() if self._start is None else self._start.not_understood)
 
     @workflow.run
@@ -70,24 +84,26 @@ class PayoutWorkflow(Lifecycle):
         if self._start is None:
             await self.end_refused(self._refused)
         try:
-            await self._look(PayoutDoor.read_payment)
+            await self._begin(self._start)
         except Rejected as refusal:
             await self.end_refused(refusal)
-        while self._state is PaymentState.RECORDED and not self._long:
-            await self._send()
-        while self._state.open and not self._long:
-            await self._wait()
+        while self._goes_on and not self._long:
+            if self._state is PaymentState.RECORDED:
+                await self._send()
+            elif self._state.open:
+                await self._wait()
+            else:
+                await self._try_again()
         await self.drained()
-        if self._state.open:
-            noted = {"not_understood": self.not_understood}
-            workflow.continue_as_new(self._start.model_copy(update=noted))
+        if self._goes_on:
+            passed = {"not_understood": self.not_understood, "current": self._name, "known": None}
+            workflow.continue_as_new(self._start.model_copy(update=passed))
         return self.view()
 
     @workflow.query
     def view(self) -> PayoutView:
         """The payment with its dated steps; payee and account are masked."""
-        name = "" if self._start is None else self._start.end_to_end_id
-        seen = self._view or PayoutView(end_to_end_id=name)
+        seen = self._view or PayoutView(end_to_end_id=self._name)
         return seen.model_copy(
             update={"not_understood": self.not_understood, "needs_person": self.needs_person}
         )
@@ -106,20 +122,70 @@ class PayoutWorkflow(Lifecycle):
         length = info.get_current_history_length()
         return info.is_continue_as_new_suggested() or length >= EVENTS_PER_RUN_MAX
 
+    @property
+    def _goes_on(self) -> bool:
+        """Whether the bank's word is still to come, or another attempt follows."""
+        return self._state.open or (self._view is not None and self._view.retry_at is not None)
+
+    async def _begin(self, start: PayoutStart) -> None:
+        """Look at the payment, unless whoever recorded it has told it just now."""
+        known = start.known
+        if known is None or known.end_to_end_id != self._name or not _just_recorded(known):
+            await self._look(PayoutDoor.read_payment)
+        else:
+            self._view = known
+
     async def _send(self) -> None:
-        """Write the file, then mark it sent; what keeps it from leaving is a person's to mend."""
+        """Let it leave by its rail; what keeps it from leaving is a person's to mend."""
+        by_door = self._view is not None and self._view.rail is Rail.HTTP
+        await (self._give() if by_door else self._write())
+
+    async def _give(self) -> None:
+        """Give it to the bank's door, once; whatever comes of that, the database tells."""
+        if self._giving is None:
+            self._giving = asyncio.create_task(self._submit())
+        if not await self._until(self._giving.done, OUTBOX_PATIENCE):
+            await self._hold(PayoutDoor.submit_payment, self._giving.done, Code.UNAVAILABLE)
+            return
+        giving, self._giving = self._giving, None
+        try:
+            view = giving.result()
+        except Rejected as refusal:
+            await self._mend(PayoutDoor.submit_payment, refusal)
+            return
+        if view is not None:
+            self._seen(view)
+            return
+        await self._look(PayoutDoor.read_payment)
+        if self._state is PaymentState.RECORDED:
+            # It was not even marked, so nothing has left.
+            await self._until(lambda: self._nudged, TRY_AGAIN_AFTER)
+
+    async def _submit(self) -> PayoutView | None:
+        """One call, never repeated; None where it was not answered (decision 0014)."""
+        door = PayoutDoor.submit_payment
+        try:
+            return await call(door, self._command(), pace=AT_THE_BANK, retry=ONCE)
+        except ActivityError as error:
+            refusal = refusal_in(error)
+            if refusal is not None:
+                raise refusal from None
+            workflow.logger.warning("not answered: %s", kind_of(error))
+            return None
+
+    async def _write(self) -> None:
+        """Write the file, then mark it sent."""
         if self._writing is None:
             door = PayoutDoor.write_payment_file
             self._writing = asyncio.create_task(self.through(door, self._command))
         if not await self._until(self._writing.done, OUTBOX_PATIENCE):
-            await self._hold(self._writing.done, Code.UNAVAILABLE)
+            await self._hold(PayoutDoor.write_payment_file, self._writing.done, Code.UNAVAILABLE)
             return
         writing, self._writing = self._writing, None
         try:
             message = writing.result()
         except Rejected as refusal:
-            seen = self._resumed
-            await self._hold(lambda: self._resumed != seen, refusal.codes[0])
+            await self._mend(PayoutDoor.write_payment_file, refusal)
             return
         view = await self.through(
             PayoutDoor.mark_payment_sent,
@@ -127,9 +193,16 @@ class PayoutWorkflow(Lifecycle):
         )
         self._seen(view)
 
-    async def _hold(self, mended: Callable[[], bool], code: Code) -> None:
+    async def _mend(self, door: Door, refusal: Rejected) -> None:
+        """Until a person has mended what ``door`` refuses; a payment of nobody ends the run."""
+        if Code.PAYMENT_UNKNOWN in refusal.codes:
+            await self.end_refused(refusal)
+        seen = self._resumed
+        await self._hold(door, lambda: self._resumed != seen, refusal.codes[0])
+
+    async def _hold(self, door: Door, mended: Callable[[], bool], code: Code) -> None:
         """Until that is mended, or a nudge, or the next look: a debit may prove that it left."""
-        stuck = f"{PayoutDoor.write_payment_file.__name__}: {code}"
+        stuck = f"{door.__name__}: {code}"
         if not self.needs_person:
             self.needs_person = stuck
             workflow.upsert_search_attributes([NEEDS_PERSON.value_set(True)])
@@ -154,17 +227,34 @@ class PayoutWorkflow(Lifecycle):
                 self.note_cancel()
 
     async def _wait(self) -> None:
-        """Until a nudge, or the next look at a silent bank."""
+        """Until a nudge, the next question at the bank's door, or the next look at its silence."""
+        ask_at = None if self._view is None else self._view.ask_at
+        patience = self._patience()
+        asks = ask_at is not None and seconds_until(ask_at) < patience
+        if asks and ask_at is not None:
+            patience = seconds_until(ask_at)
         try:
-            await workflow.wait_condition(lambda: self._nudged, timeout=self._patience())
+            await workflow.wait_condition(lambda: self._nudged, timeout=patience)
             look: Look = PayoutDoor.read_payment
         except TimeoutError:
-            look = PayoutDoor.note_overdue_payment
+            look = PayoutDoor.ask_about_payment if asks else PayoutDoor.note_overdue_payment
         except asyncio.CancelledError:
             self.note_cancel()
             return
         self._nudged = False
-        await self._look(look)
+        try:
+            await self._look(look, AT_THE_BANK if look is PayoutDoor.ask_about_payment else QUICK)
+        except Rejected as refusal:
+            await self._mend(look, refusal)
+
+    async def _try_again(self) -> None:
+        """When it is due, record the next attempt and go on with it."""
+        due = None if self._view is None else self._view.retry_at
+        if due is not None and seconds_until(due):
+            await self._until(lambda: False, due - workflow.now())
+        view = await self.through(PayoutDoor.record_next_attempt, self._command)
+        self._name = view.end_to_end_id
+        self._seen(view)
 
     def _patience(self) -> float:
         """Seconds to the next look at a silent bank."""
@@ -173,13 +263,13 @@ class PayoutWorkflow(Lifecycle):
     async def _nudge(self) -> None:
         self._nudged = True
 
-    async def _look(self, door: Look) -> None:
-        self._seen(await self.through(door, self._command))
+    async def _look(self, door: Look, pace: Pace = QUICK) -> None:
+        self._seen(await self.through(door, self._command, pace=pace))
 
     def _command(self) -> PayoutCommand:
         if self._start is None:
             raise Rejected(Code.INPUT_NOT_UNDERSTOOD, detail="the start input")
-        return PayoutCommand(end_to_end_id=self._start.end_to_end_id, at=workflow.now())
+        return PayoutCommand(end_to_end_id=self._name, at=workflow.now())
 
     def _seen(self, view: PayoutView) -> None:
         self._view = view
@@ -187,14 +277,26 @@ class PayoutWorkflow(Lifecycle):
         due = []
         if view.state.open:
             due = [DUE_AT.value_set(_next_look(view))]
+        elif view.retry_at is not None:
+            due = [DUE_AT.value_set(view.retry_at)]
         self.show(
             AMOUNT_MINOR.value_set(view.amount_minor),
             NEEDS_PERSON.value_set(view.overdue or bool(self.needs_person)),
             *due,
-            merchant="",
+            merchant=view.merchant,
             stage=view.state.value,
             details=f"**{view.state}** {view.reason or ''} · {amount} {view.currency}",
         )
+
+
+def _current(start: PayoutStart) -> str:
+    """The attempt that the run has come to."""
+    return start.current or start.end_to_end_id
+
+
+def _just_recorded(known: PayoutView) -> bool:
+    """Whether there is nothing to look at yet: nobody is believed that more has happened."""
+    return known.state is PaymentState.RECORDED and known.sent_at is None
 
 
 def _next_look(view: PayoutView) -> datetime:

@@ -10,6 +10,7 @@ from temporalio.common import SearchAttributePair, TypedSearchAttributes, Workfl
 from temporalio.exceptions import ChildWorkflowError, WorkflowAlreadyStartedError
 
 from tillkeeper.contracts import payment
+from tillkeeper.contracts.base import Step
 from tillkeeper.contracts.money import format_amount
 from tillkeeper.contracts.payment import PayoutStart, PayoutView, payout_workflow_id
 from tillkeeper.contracts.withdrawal import WithdrawalState, WithdrawalView
@@ -50,12 +51,15 @@ async def see_through(known: PayoutView) -> PayoutView | None:
 
 def paid(view: WithdrawalView, by: PayoutView) -> WithdrawalView:
     """The withdrawal after the debit that ``by`` tells of: as its row says by now."""
+    done = Step(name="paid", at=by.decided_at)
+    steps = (*(step for step in view.steps if step.at is not None), done)
     return view.model_copy(
         update={
             "state": WithdrawalState.PAID,
             "payment": by,
             "attempts": max(view.attempts, by.attempt),
             "ended_at": by.decided_at,
+            "steps": steps,
         }
     )
 

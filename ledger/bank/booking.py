@@ -26,6 +26,7 @@ from ledger.bank.entries import (
     incoming_of,
     mark_booked,
     part_digest,
+    payers_of,
     take_entries,
 )
 from ledger.bank.reversals import (
@@ -151,7 +152,8 @@ class _Batch:
         asked = await find_requests(connection, [one for every in told.values() for one in every])
         currencies = sorted({entry.currency for entry in entries})
         platform = [(bucket, currency) for currency in currencies for bucket in _BUCKETS]
-        sheet = await Sheet.open(connection, merchants=asked.merchants, platform=platform)
+        merchants = asked.merchants | await payers_of(connection, entries)
+        sheet = await Sheet.open(connection, merchants=merchants, platform=platform)
         requests = await Requests.read(connection, asked.ids)
         return cls(sheet, receiver, requests, told, at=at)
 

@@ -11,10 +11,15 @@ from ledger.checks import Check
 from tillkeeper.contracts.book import TransferKind
 from tillkeeper.rules.days import BUSINESS_ZONE
 
-_GAINS: Final = [TransferKind.RECEIPT.value, TransferKind.BANK_DEBIT_REVERSED.value]
+_GAINS: Final = [
+    TransferKind.RECEIPT.value,
+    TransferKind.BANK_DEBIT_REVERSED.value,
+    TransferKind.WITHDRAWAL_SENT_BACK.value,
+]
 _LOSSES: Final = [
     TransferKind.RECEIPT_REVERSED.value,
     TransferKind.RECEIPT_RETURN_PAID.value,
+    TransferKind.WITHDRAWAL_PAID.value,
     TransferKind.BANK_DEBIT.value,
 ]
 
@@ -118,9 +123,9 @@ WITH debits AS (
 charges AS (
     SELECT subject, min(id) AS first, sum(amount) AS amount,
            count(*) FILTER (WHERE kind = 'bank_charge') AS charged,
-           count(*) FILTER (WHERE kind = 'return_settled') AS settled
-      FROM transfers WHERE kind IN ('bank_charge', 'return_settled') AND subject LIKE 'entry/%'
-     GROUP BY subject),
+           count(*) FILTER (WHERE kind <> 'bank_charge') AS settled
+      FROM transfers WHERE kind IN ('bank_charge', 'return_settled', 'withdrawal_settled')
+       AND subject LIKE 'entry/%' GROUP BY subject),
 backs AS (
     SELECT x.reverses AS id, min(x.id) AS first, count(*) AS times, sum(x.amount) AS amount
       FROM bank_entries x JOIN transfers t ON t.subject = x.booked_as
@@ -144,18 +149,24 @@ moved AS (
     SELECT subject, kind, min(id) AS first, count(*) AS times, min(amount) AS amount,
            min(currency) AS currency, split_part(subject, '/', 2) AS name
       FROM transfers
-     WHERE kind IN ('receipt_return_paid', 'receipt_return_failed', 'return_settled')
+     WHERE kind IN ('receipt_return_paid', 'receipt_return_failed', 'return_settled',
+                    'withdrawal_paid', 'withdrawal_settled', 'withdrawal_sent_back')
         OR (kind = 'receipt' AND subject LIKE 'payment/%') GROUP BY subject, kind),
 wanted AS (
     SELECT p.id, p.state, p.amount, p.currency,
-           CASE WHEN s.subject IS NULL THEN w.kind ELSE 'return_settled' END AS kind,
+           CASE WHEN s.subject IS NULL THEN w.kind ELSE w.by_people END AS kind,
            coalesce(s.subject, 'payment/' || p.end_to_end_id || w.suffix) AS subject
-      FROM payments p CROSS JOIN (VALUES
-           ('PAID', 'receipt_return_paid', ''), ('REJECTED', 'receipt_return_failed', ''),
-           ('RETURNED', 'receipt_return_paid', ''), ('RETURNED', 'receipt', '/returned'))
-           AS w (state, kind, suffix)
-      LEFT JOIN settled s ON s.target = p.end_to_end_id AND w.kind = 'receipt_return_paid'
-     WHERE w.state = p.state)
+      FROM payments p JOIN (VALUES
+           ('receipt', 'PAID', 'receipt_return_paid', 'return_settled', ''),
+           ('receipt', 'REJECTED', 'receipt_return_failed', NULL, ''),
+           ('receipt', 'RETURNED', 'receipt_return_paid', 'return_settled', ''),
+           ('receipt', 'RETURNED', 'receipt', NULL, '/returned'),
+           ('withdrawal', 'PAID', 'withdrawal_paid', 'withdrawal_settled', ''),
+           ('withdrawal', 'RETURNED', 'withdrawal_paid', 'withdrawal_settled', ''),
+           ('withdrawal', 'RETURNED', 'withdrawal_sent_back', NULL, '/returned'))
+           AS w (purpose, state, kind, by_people, suffix)
+        ON w.state = p.state AND w.purpose = split_part(p.subject, '/', 1)
+      LEFT JOIN settled s ON s.target = p.end_to_end_id AND w.by_people IS NOT NULL)
 SELECT CASE WHEN coalesce(w.id, p.id) IS NULL THEN 'transfers' ELSE 'payments' END,
        coalesce(w.id, p.id, m.first),
        format('%s: one %s of %s %s', coalesce(w.state, p.state, 'no payment'),
@@ -178,7 +189,7 @@ WITH waits AS (
       FROM bank_entries e JOIN bank_accounts a ON a.id = e.account
       JOIN transfers t ON t.subject = e.booked_as AND t.kind = 'bank_debit'
      WHERE NOT EXISTS (SELECT FROM transfers c WHERE c.subject = e.booked_as
-                          AND c.kind IN ('bank_charge', 'return_settled'))
+                          AND c.kind IN ('bank_charge', 'return_settled', 'withdrawal_settled'))
        AND NOT EXISTS (SELECT FROM bank_entries x WHERE x.reverses = e.id AND x.side = 'C'
                           AND x.booked_as IS NOT NULL)),
 wanted AS (SELECT bucket, currency, sum(amount) AS amount FROM waits GROUP BY bucket, currency),
@@ -186,8 +197,8 @@ alone AS (
     SELECT debit_account, credit_account, amount FROM transfers
      WHERE subject !~ '^(receipt|entry|payment|topup)/'
        AND kind IN ('receipt', 'receipt_reversed', 'receipt_return', 'receipt_return_paid',
-                    'receipt_return_failed', 'return_settled', 'bank_debit', 'bank_debit_reversed',
-                    'bank_charge', 'topup')),
+                    'receipt_return_failed', 'return_settled', 'withdrawal_settled', 'bank_debit',
+                    'bank_debit_reversed', 'bank_charge', 'topup')),
 others AS (
     SELECT account, sum(amount) AS amount FROM (
         SELECT a.id AS account, CASE a.side WHEN 'D' THEN l.amount ELSE -l.amount END AS amount

@@ -64,6 +64,11 @@ UPDATE bank_entries e SET booked_as = m.booked_as, reverses = m.reverses
  WHERE e.id = m.id"""
 
 
+_PAYERS: Final = """
+SELECT DISTINCT merchant, currency FROM payments
+ WHERE id = ANY($1::bigint[]) AND merchant IS NOT NULL"""
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """One transaction of an entry; the amount in minor units, None where the file states none."""
@@ -157,6 +162,13 @@ async def entries_left(connection: AsyncConnection, digest: str) -> bool:
     """Whether anything of the file is still to be booked."""
     left: bool = (await fetch(connection, _LEFT, (digest,)))[0][0]
     return left
+
+
+async def payers_of(connection: AsyncConnection, entries: Sequence[Entry]) -> set[tuple[str, str]]:
+    """The merchants (id, currency) whose money the payments of ours are that the entries move."""
+    ours = sorted({entry.payment.id for entry in entries if entry.payment})
+    rows = await fetch(connection, _PAYERS, (ours,)) if ours else ()
+    return {(row.merchant, row.currency) for row in rows}
 
 
 async def mark_booked(

@@ -25,13 +25,15 @@ SELECT t.id, t.merchant, t.request, t.currency, r.activated
  ORDER BY 1 LIMIT $3"""
 
 _PAYMENTS: Final = """
-SELECT p.id, p.end_to_end_id FROM bank_transactions x JOIN payments p ON p.id = x.payment
+SELECT p.id, coalesce(p.run, p.end_to_end_id)
+  FROM bank_transactions x JOIN payments p ON p.id = x.payment
  WHERE x.file = $1 AND p.id > $2
  UNION
-SELECT p.id, p.end_to_end_id FROM payment_statuses s JOIN payments p ON p.id = s.payment
+SELECT p.id, coalesce(p.run, p.end_to_end_id)
+  FROM payment_statuses s JOIN payments p ON p.id = s.payment
  WHERE s.file = $1 AND p.id > $2
  UNION
-SELECT p.id, p.end_to_end_id
+SELECT p.id, coalesce(p.run, p.end_to_end_id)
   FROM bank_entries e JOIN payments p ON p.end_to_end_id = split_part(e.booked_as, '/', 2)
  WHERE e.file = $1 AND e.booked_as LIKE 'payment/%' AND p.id > $2
  ORDER BY 1 LIMIT $3"""
@@ -90,7 +92,7 @@ async def credited_by(
 async def payments_named_by(
     connection: AsyncConnection, digest: str, *, after: int, limit: int
 ) -> list[tuple[int, str]]:
-    """The next payments of ours that the file speaks of: row id and end-to-end id."""
+    """The next payments of ours that the file speaks of: row id, and the id of their run."""
     rows = await fetch(connection, _PAYMENTS, (digest, after, limit))
     return [(row[0], row[1]) for row in rows]
 

@@ -6,7 +6,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -38,7 +38,7 @@ from tillkeeper.contracts.receipt import PayerKind, ReceiptReport, ReceiptView
 from tillkeeper.contracts.topup import ReceivingAccount, TopUpRequest, TopUpView
 from tillkeeper.rules.profiles import JD_PREPAID_2023_11, PrepaidProfile
 from tillkeeper.sealing import KeyRing
-from worker.run import build_worker
+from worker.run import build_bank_worker, build_worker
 
 LEGAL_NAME = "甲乙贸易有限公司"
 OTHER_NAME = "丙丁商贸有限公司"
@@ -150,9 +150,15 @@ class Platform:
     @asynccontextmanager
     async def worker(self, *, cached: int = 1000) -> AsyncIterator[Worker]:
         """A worker for as long as the block runs; with ``cached=0`` every task replays."""
-        async with build_worker(
-            self.client, self.house, task_queue=self.task_queue, cached_workflows=cached
-        ) as worker:
+        queue = self.task_queue
+        async with (
+            build_worker(
+                self.client, self.house, task_queue=queue, cached_workflows=cached
+            ) as worker,
+            build_bank_worker(self.client, self.house, task_queue=queue)
+            if self.house.door is not None
+            else nullcontext(),
+        ):
             yield worker
 
 

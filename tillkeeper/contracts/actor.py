@@ -25,8 +25,8 @@ LIFE_MAX: Final = timedelta(minutes=5)
 
 EVERY_MERCHANT: Final = "*"
 
-TokenText = Annotated[str, Field(min_length=1, max_length=4096, repr=False)]
-"""A signed token as it travels (Ed25519 JWT); whoever has it can decide once."""
+TokenText = Annotated[str, Field(max_length=4096, repr=False)]
+"""A signed token as it travels (Ed25519 JWT); whoever has it can decide once. Empty: none came."""
 
 
 class ActorToken(Model):

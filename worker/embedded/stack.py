@@ -95,7 +95,10 @@ async def _running(
         if bank is not None:
             await bank.ready()
         _say("Starting the worker …")
-        targets = Targets(database.app, temporal.address, temporal.origins)
+        targets = Targets(
+            database.app, temporal.address, temporal.origins,
+            bank_door=bank.address if bank is not None else None,
+        )  # fmt: skip
         serving = await stack.enter_async_context(service(settings, targets, ring, doors))
         started = (database.child, temporal.child, bank.child if bank else None)
         children = [child for child in started if child is not None]

@@ -1,0 +1,77 @@
+"""The door to policies and delegations (P-68, C-07, C-08): each method is one transaction.
+
+A refused word is undone as a whole, then written to the audit in a transaction of its own.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from temporalio import activity
+
+from activities.failures import Work, one_decision, one_transaction
+from activities.house import House
+from ledger.approvals import record_refusal, refused_by
+from ledger.audit import Audit
+from ledger.delegations import Delegations
+from ledger.policies import Policies
+from tillkeeper.contracts.approval import (
+    ApprovalDoor,
+    DecidePolicy,
+    DelegationCommand,
+    DelegationView,
+    PolicyCommand,
+    PolicyView,
+    ProposePolicy,
+    delegation_workflow_id,
+    policy_workflow_id,
+)
+
+T = TypeVar("T")
+
+Worded = PolicyCommand[ProposePolicy] | PolicyCommand[DecidePolicy] | DelegationCommand
+"""A command that comes with a token."""
+
+
+class ApprovalActivities(ApprovalDoor):
+    """ApprovalDoor on PostgreSQL."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._audit = Audit(house.ring)
+        self._policies = Policies(house.ring, house.profile, house.recognise)
+        self._delegations = Delegations(house.ring, house.profile, house.recognise)
+
+    @activity.defn
+    async def propose_policy(self, command: PolicyCommand[ProposePolicy]) -> PolicyView:
+        """Record a proposal; it is in force only when another person adopts it (C-08)."""
+        return await self._said(command, lambda c: self._policies.propose(c, command))
+
+    @activity.defn
+    async def decide_policy(self, command: PolicyCommand[DecidePolicy]) -> PolicyView:
+        """Adopt or refuse exactly what was shown (C-07, C-08)."""
+        return await self._said(command, lambda c: self._policies.decide(c, command))
+
+    @activity.defn
+    async def read_policy_change(self, command: PolicyCommand[None]) -> PolicyView:
+        """The change as it stands."""
+        engine = self._house.engine
+        return await one_transaction(engine, lambda c: self._policies.read(c, command))
+
+    @activity.defn
+    async def record_delegation(self, command: DelegationCommand) -> DelegationView:
+        """Record whom a person lets decide in his roles (P-68)."""
+        return await self._said(command, lambda c: self._delegations.record(c, command))
+
+    async def _said(self, command: Worded, work: Work[T]) -> T:
+        if isinstance(command, DelegationCommand):
+            subject = delegation_workflow_id(command.body.delegation)
+        else:
+            subject = policy_workflow_id(command.change)
+        house, text = self._house, command.body.token
+        act = refused_by(house.recognise, text, command.at, house.profile.name)
+        return await one_decision(
+            house.engine,
+            work,
+            lambda c, refusal: record_refusal(c, self._audit, act, subject, refusal),
+        )

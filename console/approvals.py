@@ -1,0 +1,137 @@
+"""``tillkeeper approvals``: what waits for a yes or no, and how people give it (P-68, C-07).
+
+A decision names the amount and the payee that were shown: if another one stands there by now, it is
+refused. Who decides is what his token says; the token comes from a file, never as an argument.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final
+
+import typer
+
+from console.asking import (
+    CurrencyOption,
+    Merchant,
+    ReasonOption,
+    RequestId,
+    TokenFile,
+    read_model,
+    token_text,
+    with_house,
+)
+from console.connection import House
+from console.output import AsJson, presentable, show
+from console.withdrawal import Limit, found, recorded, show_list, show_withdrawal
+from tillkeeper.contracts.approval import Decide, Delegate, DelegationView, Verdict
+from tillkeeper.contracts.errors import Code, Rejected
+from tillkeeper.contracts.money import format_amount, parse_amount
+from tillkeeper.contracts.withdrawal import WithdrawalState, WithdrawalView
+
+app = typer.Typer(help="Decide on withdrawals; lend one's roles.", no_args_is_help=True)
+
+SHOWN_CHARS_MIN: Final = 12
+"""How much of the payee's digest has to be repeated."""
+
+Amount = Annotated[str, typer.Option("--amount", help="The amount that was shown: 2000.00.")]
+Shown = Annotated[
+    str,
+    typer.Option("--shown", help="The payee's digest that was shown; its first 12 letters do."),
+]
+
+
+@app.command("list")
+def list_(limit: Limit = 100, as_json: AsJson = False) -> None:
+    """List what waits for an approval, the oldest first."""
+    waiting = [WithdrawalState.WAITING_APPROVAL]
+    show_list(with_house(lambda house: found(house, waiting, limit)), "Approvals", limit)
+
+
+@app.command("show")
+def show_(merchant: Merchant, request_id: RequestId, as_json: AsJson = False) -> None:
+    """Show what an approval would pay, to whom, what it still needs, and the warnings."""
+    view = with_house(lambda house: recorded(house, merchant, request_id))
+    body = presentable(view, view.currency)
+    if view.state is WithdrawalState.WAITING_APPROVAL:
+        amount = format_amount(view.amount_minor, view.currency)
+        shown = view.payee_digest[:SHOWN_CHARS_MIN]
+        body["decide_with"] = f"--amount {amount} --shown {shown}"
+    show(body, f"Withdrawal {view.request} of {view.merchant}")
+
+
+@app.command("approve")
+def approve(
+    merchant: Merchant,
+    request_id: RequestId,
+    amount: Amount,
+    shown: Shown,
+    currency: CurrencyOption = "CNY",
+    token_file: TokenFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Approve exactly what was shown; the last approval needed sends the payment on its way."""
+    fields = {"verdict": Verdict.APPROVE.value, "amount": amount, "currency": currency}
+    _decide(merchant, request_id, shown, fields | {"token": token_text(token_file)})
+
+
+@app.command("reject")
+def reject(
+    merchant: Merchant,
+    request_id: RequestId,
+    amount: Amount,
+    shown: Shown,
+    reason: ReasonOption,
+    currency: CurrencyOption = "CNY",
+    token_file: TokenFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Refuse a withdrawal, or undo its approval during the grace period; the money goes back."""
+    fields = {"verdict": Verdict.REJECT.value, "amount": amount, "currency": currency}
+    token = {"token": token_text(token_file)}
+    _decide(merchant, request_id, shown, fields | token | {"reason": reason})
+
+
+@app.command("delegate")
+def delegate(
+    delegation: Annotated[str, typer.Argument(help="The delegation's id, chosen by you.")],
+    to: Annotated[str, typer.Option("--to", help="Who may decide in your roles.")],
+    role: Annotated[list[str], typer.Option("--role", help="Which of your roles; may repeat.")],
+    until: Annotated[
+        datetime, typer.Option("--until", help="When it ends (UTC); a past moment ends it.")
+    ],
+    reason: ReasonOption,
+    token_file: TokenFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let another person decide in your roles until a moment."""
+    body = read_model(
+        Delegate,
+        {
+            "delegation": delegation,
+            "delegate": to,
+            "roles": role,
+            "until": until.replace(tzinfo=UTC).isoformat(),
+            "reason": reason,
+            "token": token_text(token_file),
+        },
+    )
+
+    async def work(house: House) -> DelegationView:
+        return await (await house.tillkeeper()).delegate(body)
+
+    show(presentable(with_house(work), "CNY"), f"Delegation {delegation}")
+
+
+def _decide(merchant: str, request_id: str, shown: str, fields: dict[str, Any]) -> None:
+    amount = parse_amount(fields.pop("amount"), fields["currency"])
+
+    async def work(house: House) -> WithdrawalView:
+        digest = (await recorded(house, merchant, request_id)).payee_digest
+        if len(shown) < SHOWN_CHARS_MIN or not digest.startswith(shown):
+            raise Rejected(Code.DECISION_STALE, detail="another payee stands there; look again")
+        given = fields | {"amount_minor": amount, "payee_digest": digest}
+        body = read_model(Decide, given)
+        return await (await house.tillkeeper()).decide_withdrawal(merchant, request_id, body)
+
+    show_withdrawal(with_house(work))

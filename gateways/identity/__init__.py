@@ -1,0 +1,1 @@
+"""Who somebody is, as an issuer outside vouches for it: reads signed tokens, decides nothing."""

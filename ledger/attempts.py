@@ -1,0 +1,182 @@
+"""Attempts at the bank's door: marked before they leave, answered after, followed by the next one.
+
+Promises that a payment is sent at most once for life, that what nobody answered stays UNCLEAR until
+the bank or people prove what became of it (C-12), and that a new attempt is recorded only after a
+proven no, once (design §4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ledger import withdrawal_rows
+from ledger.audit import Act, Audit
+from ledger.engine import execute, fetch
+from ledger.payment_rows import PaymentRow, locked_payment, opened_terms, payment_of, read_payment
+from ledger.payments import (
+    NewPayment,
+    apply_statuses,
+    audit_payment,
+    deciding_sheet,
+    payment_refused,
+    record_payment,
+    record_said,
+)
+from ledger.purposes import Ending, Withdrawal, payment_item, purpose_of
+from ledger.withdrawal_rows import WithdrawalRow
+from ledger.workitems import open_items
+from tillkeeper.contracts.bank import PaymentStatus, StatusLevel
+from tillkeeper.contracts.errors import Code, Rejected
+from tillkeeper.contracts.payment import PaymentState, Rail
+from tillkeeper.contracts.withdrawal import WithdrawalState
+from tillkeeper.contracts.workitem import ItemKind
+from tillkeeper.rules.payments import ACCEPTED, REJECTED, RULES
+from tillkeeper.rules.payouts import NOT_FOUND, NOT_PAID, is_proven_absent, next_rail
+from tillkeeper.sealing import KeyRing
+
+SEVERAL: Final = "SEVERAL"
+"""Why a person looks at a payment of which the bank has more than one."""
+
+_SENDING: Final = "UPDATE payments SET sending_at = $2, state = 'UNCLEAR' WHERE id = $1"
+
+_LEFT: Final = """
+UPDATE payments SET sent_at = coalesce(sent_at, $2) WHERE end_to_end_id = $1"""
+
+_ASKED: Final = """
+UPDATE payments SET asked_at = $2, asked = asked + 1
+ WHERE end_to_end_id = $1 AND asked_at IS DISTINCT FROM $2"""
+
+_NO_RETRY: Final = "UPDATE payments SET retry_at = NULL WHERE id = $1"
+
+_CONTRADICTED: Final = """
+SELECT EXISTS (SELECT FROM bank_transactions t JOIN bank_entries e ON e.id = t.entry
+                WHERE t.payment = $1 AND e.side = 'D'
+                  AND NOT EXISTS (SELECT FROM bank_entries x WHERE x.reverses = e.id))
+    OR EXISTS (SELECT FROM payment_statuses s JOIN payments p ON p.id = s.payment
+                WHERE p.id = $1 AND p.reason = ANY($3::text[]) AND s.status = ANY($2::text[]))"""
+
+
+async def mark_sending(connection: AsyncConnection, name: str, at: datetime) -> bool:
+    """Mark that a payment leaves by the door now; False where it must not be sent.
+
+    Only a RECORDED one that was never marked is; from now on it is UNCLEAR until it is answered.
+    """
+    row = await locked_payment(connection, (await read_payment(connection, name)).id)
+    if row.rail is not Rail.HTTP:
+        raise Rejected(Code.BANK_DOOR_MISSING, detail="this payment leaves by a file")
+    if row.state is not PaymentState.RECORDED or row.sending_at is not None:
+        return False
+    await execute(connection, _SENDING, (row.id, at))
+    await audit_payment(connection, row, "send_payment", at, {"state": PaymentState.UNCLEAR.value})
+    return True
+
+
+async def record_answer(
+    connection: AsyncConnection, name: str, said: Sequence[PaymentStatus], source: str, at: datetime
+) -> None:
+    """Take what the bank's door said, like a file's word; ``source`` names the answer's body."""
+    await apply_statuses(connection, said, source, at)
+    await execute(connection, _LEFT, (name, at))
+
+
+async def record_question(connection: AsyncConnection, name: str, at: datetime) -> None:
+    """Remember that the bank was asked ``at``; the same question again counts once."""
+    await execute(connection, _ASKED, (name, at))
+
+
+async def record_absence(
+    connection: AsyncConnection, name: str, source: str, at: datetime, visibility: timedelta
+) -> None:
+    """The bank knows no such payment: a no, once its stated delay is over and it is UNCLEAR (E-09).
+
+    Of what it has accepted before, "not found" says nothing.
+    """
+    row = await read_payment(connection, name)
+    sheet = await deciding_sheet(connection, [row])
+    row = await locked_payment(connection, row.id)
+    if row.state is not PaymentState.UNCLEAR or row.sending_at is None:
+        return
+    if is_proven_absent(row.sending_at, at, visibility):
+        await record_said(connection, row, [_absent(name)], source, at)
+        await payment_refused(connection, sheet, row, Ending(at, NOT_FOUND))
+        await sheet.write()
+
+
+async def record_several(connection: AsyncConnection, name: str, at: datetime) -> None:
+    """The bank has several payments of one id: a person's to clear up, and never a no (C-12)."""
+    row = await read_payment(connection, name)
+    if row.state.open:
+        item = payment_item(ItemKind.PAYMENT_OVERDUE, row, SEVERAL)
+        await open_items(connection, [item], at=at)
+
+
+async def next_attempt(
+    connection: AsyncConnection, ring: KeyRing, name: str, rails: Sequence[Rail], at: datetime
+) -> str:
+    """After a no that may be tried again: the next attempt's id; again, the same one.
+
+    Answers ``name`` itself where it is not to be tried again, or the bank has booked it in spite of
+    its no: then a person decides. Raises Rejected(REQUEST_DECIDED) for one that is not refused.
+    """
+    row = await read_payment(connection, name)
+    purpose = purpose_of(row.subject)
+    await deciding_sheet(connection, [row])
+    row = await locked_payment(connection, row.id)
+    if row.state is not PaymentState.REJECTED or not isinstance(purpose, Withdrawal):
+        raise Rejected(Code.REQUEST_DECIDED, detail=f"the payment is {row.state}")
+    waiting = await withdrawal_rows.locked(connection, purpose.merchant, purpose.request)
+    known = await payment_of(connection, waiting.attempt(row.attempt + 1))
+    if known is not None:
+        return known.end_to_end_id
+    if row.retry_at is None:
+        return name
+    if await is_contradicted(connection, row):
+        await execute(connection, _NO_RETRY, (row.id,))
+        await purpose.fail(connection, row, Ending(at, row.reason))
+        return name
+    waiting = await purpose.locked(connection, row, WithdrawalState.REMITTING)
+    payment = NewPayment(
+        waiting.attempt(row.attempt + 1), opened_terms(ring, row), merchant=row.merchant,
+        rail=next_rail(rails, row.rail, row.failure), run=row.run, attempt=row.attempt + 1,
+    )  # fmt: skip
+    act = Act("retry_withdrawal", payment.actor, at, RULES)
+    return await pay_by(connection, ring, waiting, payment, act)
+
+
+async def pay_by(
+    connection: AsyncConnection,
+    ring: KeyRing,
+    waiting: WithdrawalRow,
+    payment: NewPayment,
+    act: Act,
+    **changes: object,
+) -> str:
+    """Record an attempt as the one that its withdrawal is paid by; its end-to-end id.
+
+    The merchant's account and the withdrawal are locked.
+    """
+    name = await record_payment(connection, ring, payment, act.at)
+    made = await read_payment(connection, name)
+    await withdrawal_rows.change(
+        connection, waiting, act, Audit(ring), state=WithdrawalState.REMITTING,
+        payment=made.id, attempts=payment.attempt, **changes,
+    )  # fmt: skip
+    return name
+
+
+async def is_contradicted(connection: AsyncConnection, row: PaymentRow) -> bool:
+    """Whether the bank booked a payment, or took it, that counts as not paid: nobody pays again."""
+    ours = [NOT_FOUND, NOT_PAID]
+    found = await fetch(connection, _CONTRADICTED, (row.id, sorted(ACCEPTED), ours))
+    return bool(found[0][0])
+
+
+def _absent(name: str) -> PaymentStatus:
+    level = StatusLevel.TRANSACTION
+    return PaymentStatus(
+        level=level, stated_at=level, status=REJECTED, end_to_end_id=name, reasons=(NOT_FOUND,)
+    )

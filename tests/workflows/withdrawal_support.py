@@ -1,0 +1,154 @@
+"""Withdrawals in tests: merchants with money, people with tokens, and what they say."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from temporalio.client import WorkflowHandle
+
+from gateways.bank.exchange import FolderExchange
+from gateways.bank.http import BankDoor
+from ledger.orders import OrderBook
+from tests.tokens import VERIFIER, token_for
+from tests.workflows.support import Platform, eventually
+from tillkeeper.contracts.account import AccountState
+from tillkeeper.contracts.actor import Decision
+from tillkeeper.contracts.approval import Decide, Verdict
+from tillkeeper.contracts.order import OrderEvent, OrderMessage
+from tillkeeper.contracts.withdrawal import (
+    CancelWithdrawal,
+    WithdrawalRequest,
+    WithdrawalState,
+    WithdrawalView,
+    withdrawal_workflow_id,
+)
+from tillkeeper.rules.profiles import PrepaidProfile
+
+CANCEL = CancelWithdrawal(reason="不再需要", actor="user-1")
+
+
+@dataclass
+class People:
+    """Who decides on one platform: O2 of operations, F1 and F2 of finance."""
+
+    platform: Platform
+
+    async def active(self, amount_minor: int = 5_000_00) -> None:
+        """An account with so much available."""
+        await self.platform.configured()
+        await self.platform.fund(amount_minor)
+
+        async def active() -> bool:
+            account = await self.platform.till.account(self.platform.merchant)
+            return account.state is AccountState.ACTIVE
+
+        await eventually(active)
+
+    def request(
+        self, amount_minor: int = 2_000_00, request: str = "W1", **more: Any
+    ) -> WithdrawalRequest:
+        """A request of this test's merchant by user-1."""
+        fields: dict[str, Any] = {
+            "merchant": self.platform.merchant, "request": request, "amount_minor": amount_minor,
+            "requested_by": "user-1",
+        }  # fmt: skip
+        return WithdrawalRequest(**{**fields, **more})
+
+    async def ask(
+        self, amount_minor: int = 2_000_00, request: str = "W1", **more: Any
+    ) -> WithdrawalView:
+        """Ask for money."""
+        body = self.request(amount_minor, request, **more)
+        return await self.platform.till.request_withdrawal(body)
+
+    async def decide(self, view: WithdrawalView, body: Decide) -> WithdrawalView:
+        """Say it through the client."""
+        return await self.platform.till.decide_withdrawal(view.merchant, view.request, body)
+
+    async def approve(
+        self, view: WithdrawalView, who: str = "O2", role: str = "operations", **more: Any
+    ) -> WithdrawalView:
+        """Approve exactly what ``view`` shows."""
+        return await self.decide(view, yes(view, who, role, **more))
+
+    async def reject(self, view: WithdrawalView, who: str = "O2", **more: Any) -> WithdrawalView:
+        """Refuse what ``view`` shows."""
+        return await self.decide(view, no(view, who, **more))
+
+    async def hold(self, amount_minor: int) -> None:
+        """An order's fee; what is more than available becomes dues (P-44)."""
+        message = OrderMessage(
+            event=OrderEvent.HOLD, merchant=self.platform.merchant, currency="CNY", order="O1",
+            at=datetime.now(UTC), amount_minor=amount_minor,
+        )  # fmt: skip
+        await OrderBook(self.platform.engine).apply([message])
+
+    async def seen(self, request: str = "W1") -> WithdrawalView:
+        """What the run shows."""
+        return await self.platform.till.withdrawal(self.platform.merchant, request)
+
+    async def becomes(self, state: WithdrawalState, request: str = "W1") -> WithdrawalView:
+        """Wait until the run shows ``state``."""
+
+        async def there() -> bool:
+            return (await self.seen(request)).state is state
+
+        await eventually(there, within_s=20)
+        return await self.seen(request)
+
+    def handle(self, request: str = "W1") -> WorkflowHandle[Any, Any]:
+        """The request's run."""
+        workflow_id = withdrawal_workflow_id(self.platform.merchant, request)
+        return self.platform.client.get_workflow_handle(workflow_id, result_type=WithdrawalView)
+
+
+def people_on(
+    platform: Platform,
+    folder: Path,
+    *,
+    profile: PrepaidProfile | None = None,
+    door: BankDoor | None = None,
+) -> People:
+    """People on a platform that knows the tests' issuer of tokens; it has no worker yet.
+
+    Payments leave by ``door``, else by files in ``folder``.
+    """
+    house = dataclasses.replace(
+        platform.house, verifier=VERIFIER, profile=profile or platform.house.profile,
+        exchange=FolderExchange(folder / "exchange"), door=door,
+    )  # fmt: skip
+    return People(dataclasses.replace(platform, house=house))
+
+
+def yes(view: WithdrawalView, who: str = "O2", role: str = "operations", **changes: Any) -> Decide:
+    """An approval of exactly what is shown, by a fresh token."""
+    return _body(view, Verdict.APPROVE, who, role, changes)
+
+
+def no(view: WithdrawalView, who: str = "O2", role: str = "operations", **changes: Any) -> Decide:
+    """A rejection, by a fresh token."""
+    return _body(view, Verdict.REJECT, who, role, {"reason": "资料不符", **changes})
+
+
+def decision_on(view: WithdrawalView, verdict: Verdict, **changes: Any) -> Decision:
+    """What a token for this very decision is bound to."""
+    fields: dict[str, Any] = {
+        "subject": withdrawal_workflow_id(view.merchant, view.request), "verdict": verdict.value,
+        "amount_minor": view.amount_minor, "currency": view.currency, "shown": view.payee_digest,
+    }  # fmt: skip
+    return Decision(**{**fields, **changes})
+
+
+def _body(
+    view: WithdrawalView, verdict: Verdict, who: str, role: str, changes: dict[str, Any]
+) -> Decide:
+    at: datetime = changes.pop("at", datetime.now(UTC))
+    fields: dict[str, Any] = {
+        "verdict": verdict, "amount_minor": view.amount_minor, "currency": view.currency,
+        "payee_digest": view.payee_digest, "token": token_for(who, role, at=at),
+    }  # fmt: skip
+    return Decide(**{**fields, **changes})
