@@ -100,7 +100,7 @@ async def prepare(till: Tillkeeper, bank: SimulatorClient, ours: ReceivingAccoun
     for merchant in merchants:
         await till.open_account(_opening(merchant))
         alerts = ConfigureAlerts(
-            warning_minor=0, contacts=(Contact(email="ops@example.com"),), actor="chaos"
+            warning_minor=1_000_00, contacts=(Contact(email="ops@example.com"),), actor="chaos"
         )
         await till.configure_alerts(merchant, CURRENCY, alerts)
         await till.request_topup(
