@@ -22,6 +22,7 @@ from console import (
     policy,
     receipt,
     streams,
+    token,
     topup,
     withdrawal,
 )
@@ -49,6 +50,7 @@ app.add_typer(withdrawal.app, name="withdrawal")
 app.add_typer(approvals.app, name="approvals")
 app.add_typer(policy.app, name="policy")
 app.add_typer(orders.app, name="orders")
+app.add_typer(token.app, name="token")
 app.add_typer(bank.app, name="bank")
 app.add_typer(inbox.app, name="inbox")
 app.command("statement")(statement)

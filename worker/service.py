@@ -32,6 +32,7 @@ from worker.client import connect
 from worker.codec_server import codec_app
 from worker.embedded.ports import LOOPBACK, free_port, listen
 from worker.health import Check, health_app
+from worker.keys import load_verifier
 from worker.refusal import CannotStart, sentence_for
 from worker.run import build_bank_worker, build_worker
 from worker.search_attributes import require_search_attributes
@@ -129,6 +130,7 @@ async def service(
             exchange_encoding=settings.bank_exchange_encoding,
             aliases=settings.own_number,
             payment_format=settings.bank_payment_format,
+            verifier=load_verifier(settings),
             door=_door(settings.bank_door or targets.bank_door),
             ways=settings.bank_rails,
             visibility=timedelta(seconds=settings.bank_visibility_s),

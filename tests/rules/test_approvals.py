@@ -418,7 +418,7 @@ class TestEveryOrder:
         assert passed == wanted[: len(passed)]
         assert complete == (passed == wanted)
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=100, deadline=None)
     @given(case=cases, arriving=st.permutations([f"p{n}" for n in range(9)]))
     def test_enough_different_people_of_every_role_complete_it_in_any_order(
         self, case: Case, arriving: list[str]
@@ -430,7 +430,7 @@ class TestEveryOrder:
             assert ruling.complete == (number == needed)
             case = replace(case, counted=(*case.counted, yes(who, ruling.level)))
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=100, deadline=None)
     @given(case=cases, actor=actors)
     def test_a_veto_needs_an_entitled_person_who_did_not_ask(
         self, case: Case, actor: ActorToken
