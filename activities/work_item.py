@@ -26,12 +26,9 @@ class WorkItemActivities(WorkItemDoor):
     """WorkItemDoor on PostgreSQL."""
 
     def __init__(self, house: House) -> None:
-        def can_pay(currency: str) -> bool:
-            return house.exchange is not None and house.receiving(currency) is not None
-
         self._engine = house.engine
         receiver = Receiver(house.ring, house.accounts, house.profile)
-        remedies = Remedies(receiver, can_pay)
+        remedies = Remedies(receiver, lambda c: house.rail(c) is not None, house.rails)
         self._desk = Desk(ItemRows(house.ring), remedies, house.profile.name)
 
     @activity.defn

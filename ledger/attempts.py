@@ -55,7 +55,9 @@ _NO_RETRY: Final = "UPDATE payments SET retry_at = NULL WHERE id = $1"
 _CONTRADICTED: Final = """
 SELECT EXISTS (SELECT FROM bank_transactions t JOIN bank_entries e ON e.id = t.entry
                 WHERE t.payment = $1 AND e.side = 'D'
-                  AND NOT EXISTS (SELECT FROM bank_entries x WHERE x.reverses = e.id))
+                  AND NOT EXISTS (SELECT FROM bank_entries x WHERE x.reverses = e.id)
+                  AND NOT EXISTS (SELECT FROM transfers c WHERE c.kind = 'bank_charge'
+                                     AND c.subject = 'entry/' || e.id))
     OR EXISTS (SELECT FROM payment_statuses s JOIN payments p ON p.id = s.payment
                 WHERE p.id = $1 AND p.reason = ANY($3::text[]) AND s.status = ANY($2::text[]))"""
 
@@ -120,19 +122,19 @@ async def next_attempt(
     """After a no that may be tried again: the next attempt's id; again, the same one.
 
     Answers ``name`` itself where it is not to be tried again, or the bank has booked it in spite of
-    its no: then a person decides. Raises Rejected(REQUEST_DECIDED) for one that is not refused.
+    its no: then a person decides.
     """
     row = await read_payment(connection, name)
     purpose = purpose_of(row.subject)
     await deciding_sheet(connection, [row])
     row = await locked_payment(connection, row.id)
-    if row.state is not PaymentState.REJECTED or not isinstance(purpose, Withdrawal):
-        raise Rejected(Code.REQUEST_DECIDED, detail=f"the payment is {row.state}")
+    if not isinstance(purpose, Withdrawal):
+        return name
     waiting = await withdrawal_rows.locked(connection, purpose.merchant, purpose.request)
     known = await payment_of(connection, waiting.attempt(row.attempt + 1))
     if known is not None:
         return known.end_to_end_id
-    if row.retry_at is None:
+    if row.state is not PaymentState.REJECTED or row.retry_at is None:
         return name
     if await is_contradicted(connection, row):
         await execute(connection, _NO_RETRY, (row.id,))

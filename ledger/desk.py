@@ -7,6 +7,7 @@ nothing.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -71,8 +72,15 @@ class Desk:
         return item_view(item)
 
     async def propose(self, connection: AsyncConnection, command: ItemCommand[Propose]) -> ItemView:
-        """Propose what needs a second person; an acknowledgement closes the item at once."""
-        item, body = await self._rows.locked(connection, command.item), command.body
+        """Propose what needs a second person; what needs none is done, and closes the item."""
+        item, body = await self._rows.read(connection, command.item), command.body
+        if not judge_proposal(item_view(item), body):
+            return item_view(item)
+        sheet = None
+        if body.action not in FOUR_EYES:
+            # The book's locks come before the item's, as where a booking settles items.
+            sheet = await self._remedies.open_sheet(connection, item, body.action, body.target)
+        item = await self._rows.locked(connection, command.item)
         if not judge_proposal(item_view(item), body):
             return item_view(item)
         proposal = await self._remedies.check(connection, item, body)
@@ -87,11 +95,15 @@ class Desk:
             "proposed_by": body.actor,
             "proposed_at": command.at,
         }
-        if body.action not in FOUR_EYES:
-            alone = {"proposed_by": None, "decided_by": body.actor}
-            changes |= alone | _closing(body, command)
         act = self._act(f"propose_{body.action.lower()}", command, body.reason)
-        return item_view(await self._rows.change(connection, item, act, **changes))
+        if sheet is not None:
+            done = Approval(replace(item, **changes), act)
+            changes["target"] = await self._remedies.apply(sheet, done)
+            changes |= {"proposed_by": None, "decided_by": body.actor} | _closing(body, command)
+        after = await self._rows.change(connection, item, act, **changes)
+        if sheet is not None:
+            await sheet.write()
+        return item_view(await self._rows.read(connection, after.id))
 
     async def approve(self, connection: AsyncConnection, command: ItemCommand[Approve]) -> ItemView:
         """Do what was proposed, and close the item."""
@@ -99,7 +111,7 @@ class Desk:
         if not judge_approval(item_view(item), body):
             return item_view(item)
         # The book's locks come before the item's, as where a booking settles items.
-        sheet = await self._remedies.open_sheet(connection, item)
+        sheet = await self._remedies.open_sheet(connection, item, body.action, item.target)
         item = await self._rows.locked(connection, command.item)
         if not judge_approval(item_view(item), body):
             return item_view(item)

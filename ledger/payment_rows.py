@@ -28,6 +28,8 @@ SELECT id, end_to_end_id, subject, fingerprint, amount, currency, creditor_seale
 
 _READ: Final = f"{_COLUMNS} WHERE end_to_end_id = $1"
 
+_READ_ID: Final = f"{_COLUMNS} WHERE id = $1"
+
 _READ_SUBJECT: Final = f"{_COLUMNS} WHERE subject = $1"
 
 _LOCK: Final = f"{_COLUMNS} WHERE id = ANY($1::bigint[]) ORDER BY id FOR NO KEY UPDATE"
@@ -105,6 +107,14 @@ def opened_terms(ring: KeyRing, row: PaymentRow) -> PaymentTerms:
 async def read_payment(connection: AsyncConnection, name: str) -> PaymentRow:
     """The payment with that end-to-end id. Raises Rejected(PAYMENT_UNKNOWN)."""
     rows = await fetch(connection, _READ, (name,))
+    if not rows:
+        raise _unknown()
+    return _row(rows[0])
+
+
+async def payment_by_id(connection: AsyncConnection, payment: int) -> PaymentRow:
+    """The payment with that row id. Raises Rejected(PAYMENT_UNKNOWN)."""
+    rows = await fetch(connection, _READ_ID, (payment,))
     if not rows:
         raise _unknown()
     return _row(rows[0])

@@ -176,8 +176,12 @@ async def payment_settled(
 
 
 def may_settle(row: PaymentRow, amount: int, currency: str) -> None:
-    """Whether a debit may be this payment. Raises Rejected(AMOUNT_MISMATCH | REQUEST_DECIDED)."""
-    if not row.state.open:
+    """Whether a debit may be this payment. Raises Rejected(AMOUNT_MISMATCH | REQUEST_DECIDED).
+
+    A withdrawal's that the bank refused may be, for banks contradict themselves.
+    """
+    taken_back = row.state is PaymentState.REJECTED and row.merchant is not None
+    if not row.state.open and not taken_back:
         raise Rejected(Code.REQUEST_DECIDED, detail=f"the payment is {row.state} already")
     if row.currency != currency or row.amount > amount:
         detail = "the debit is less than the payment, or of another currency"
@@ -321,7 +325,9 @@ async def _decide(
     await audit_payment(connection, row, f"payment_{state.value.lower()}", at, after)
     if not state.open:
         overdue, subjects = ItemKind.PAYMENT_OVERDUE, [subject_of(row.end_to_end_id)]
-        await settle_items(connection, overdue, subjects, outcome=Outcome.RESOLVED, at=at)
+        await settle_items(
+            connection, overdue, subjects, outcome=Outcome.RESOLVED, at=at, but=ending.item
+        )
 
 
 async def audit_payment(

@@ -21,13 +21,13 @@ from ledger.payment_rows import PaymentRow
 from ledger.reserves import owner_of
 from ledger.sheet import Effect, Sheet
 from ledger.withdrawal_rows import WithdrawalRow
-from ledger.workitems import NewItem, open_items
+from ledger.workitems import NewItem, open_items, settle_items
 from tillkeeper.contracts.book import Bucket, TransferKind
-from tillkeeper.contracts.errors import Broken
+from tillkeeper.contracts.errors import Broken, Code, Rejected
 from tillkeeper.contracts.payment import PaymentState
 from tillkeeper.contracts.receipt import ReceiptState
 from tillkeeper.contracts.withdrawal import WithdrawalState
-from tillkeeper.contracts.workitem import ItemKind
+from tillkeeper.contracts.workitem import ItemKind, Outcome
 from tillkeeper.rules.payments import RULES
 
 PLATFORM: Final = (Bucket.BANK, Bucket.RETURNING_RECEIPTS, Bucket.UNMATCHED_RECEIPTS)
@@ -36,6 +36,8 @@ PLATFORM: Final = (Bucket.BANK, Bucket.RETURNING_RECEIPTS, Bucket.UNMATCHED_RECE
 SETTLING: Final = (Bucket.RETURNING_RECEIPTS, Bucket.UNMATCHED_PAYMENTS, Bucket.BANK_CHARGES)
 """The same where people settle a payment with a debit that stands in suspense."""
 
+_UNPAID: Final = (WithdrawalState.REMITTING, WithdrawalState.FAILED_MANUAL)
+
 _RECEIPT: Final = """
 UPDATE receipts SET state = $2 WHERE digest = $1 AND state = $3 RETURNING digest, reason"""
 
@@ -43,12 +45,13 @@ UPDATE receipts SET state = $2 WHERE digest = $1 AND state = $3 RETURNING digest
 class Ending(NamedTuple):
     """How a payment ended: the bank's code, and when we learned it.
 
-    ``retry_at`` is set where a refused payment is tried again.
+    ``retry_at`` is set where a refused payment is tried again, ``item`` where people decided it.
     """
 
     at: datetime
     reason: str | None = None
     retry_at: datetime | None = None
+    item: int | None = None
 
 
 class Purpose(Protocol):
@@ -194,10 +197,17 @@ class Withdrawal:
 
     async def settled(self, sheet: Sheet, row: PaymentRow, entry: int, at: datetime) -> None:
         """The withdrawal is paid, by the debit (T8)."""
-        waiting = await self.locked(sheet.connection, row, WithdrawalState.REMITTING)
+        connection = sheet.connection
+        waiting = await withdrawal_rows.locked(connection, self.merchant, self.request)
+        if waiting.state not in _UNPAID or waiting.payment != row.id:
+            raise Rejected(Code.REQUEST_DECIDED, detail="its withdrawal has gone another way")
         effect = Effect(f"{waiting.subject}/settled", f"entry/{entry}", at)
         _pay(sheet, waiting, TransferKind.WITHDRAWAL_SETTLED, effect)
-        await _note(sheet.connection, waiting, "paid", at, state=WithdrawalState.PAID, ended_at=at)
+        await _note(connection, waiting, "paid", at, state=WithdrawalState.PAID, ended_at=at)
+        await settle_items(
+            connection, ItemKind.WITHDRAWAL_FAILED, [waiting.subject],
+            outcome=Outcome.RESOLVED, at=at,
+        )  # fmt: skip
 
     async def refused(self, sheet: Sheet, row: PaymentRow, ending: Ending) -> None:
         """Nothing moves: it is tried again, or a person chooses (P-71)."""

@@ -7,7 +7,7 @@ paid by one receipt at most. It moves nothing on its own: the desk asks under th
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,22 +18,24 @@ from ledger.audit import Act
 from ledger.crediting import Credit, credit_request, will_activate
 from ledger.engine import execute, fetch
 from ledger.payers import TOLD, Payer, payer_of
-from ledger.payment_rows import read_payment
+from ledger.payment_rows import PaymentRow, read_payment
 from ledger.payments import Moved, NewPayment, may_settle, payment_settled, record_payment
-from ledger.purposes import SETTLING
+from ledger.purposes import PLATFORM, SETTLING
 from ledger.receiving import Receiver
 from ledger.sheet import Effect, Sheet
 from ledger.topups import TopUpRow, read_topup
+from ledger.withdrawal_remedies import WithdrawalRemedies, may_be_unpaid
+from ledger.withdrawal_rows import withdrawal_of
 from ledger.workitems import Item, Proposal
 from tillkeeper.contracts.account import AccountState
 from tillkeeper.contracts.book import Bucket, TransferKind
 from tillkeeper.contracts.errors import Broken, Code, Rejected, rejected_from
 from tillkeeper.contracts.fingerprint import canonical
-from tillkeeper.contracts.payment import PaymentParty, PaymentState, PaymentTerms
+from tillkeeper.contracts.payment import PaymentParty, PaymentState, PaymentTerms, Rail
 from tillkeeper.contracts.receipt import ReceiptState
 from tillkeeper.contracts.topup import TopUpState
-from tillkeeper.contracts.workitem import ItemAction, Propose, ReturnTo
-from tillkeeper.rules.desk import target_of
+from tillkeeper.contracts.workitem import ItemAction, ItemKind, Propose, ReturnTo
+from tillkeeper.rules.desk import PAYS, target_of
 
 CanPay = Callable[[str], bool]
 """Whether payments in a currency can leave: an exchange with the bank and an account of ours."""
@@ -49,6 +51,7 @@ _PLATFORM: Final = {
     ItemAction.RETURN: (Bucket.UNMATCHED_RECEIPTS, Bucket.RETURNING_RECEIPTS),
     ItemAction.CHARGE: (Bucket.UNMATCHED_PAYMENTS, Bucket.BANK_CHARGES),
     ItemAction.PAYMENT: SETTLING,
+    ItemAction.NOT_PAID: PLATFORM,
 }
 
 _RECEIPT: Final = f"SELECT {TOLD} WHERE r.digest = $1"
@@ -86,8 +89,12 @@ class Approval:
 class Remedies:
     """Checks what is proposed, and does what is approved."""
 
-    def __init__(self, receiver: Receiver, can_pay: CanPay) -> None:
+    def __init__(
+        self, receiver: Receiver, can_pay: CanPay, rails: Sequence[Rail] = (Rail.FILE,)
+    ) -> None:
         self._receiver = receiver
+        self._rails = rails
+        self._withdrawals = WithdrawalRemedies(receiver.ring, rails)
         self._ring = receiver.ring
         self._accounts = receiver.accounts
         self._can_pay = can_pay
@@ -100,12 +107,20 @@ class Remedies:
         if body.action is ItemAction.PAYMENT:
             row = await read_payment(connection, body.target or "")
             may_settle(row, item.amount or 0, item.currency or "")
-        if body.action is not ItemAction.RETURN:
+        if body.action is ItemAction.NOT_PAID:
+            may_be_unpaid(await self._payment(connection, item))
+        if item.kind is ItemKind.WITHDRAWAL_FAILED:
+            await self._withdrawals.check(connection, item, body.action)
+        if body.action not in PAYS:
             return Proposal(body=body)
-        receipt = await self._receipt(connection, item)
-        told = payer_of(self._ring, receipt)
-        payee = _payee(told, body.return_to or ReturnTo())
-        self._terms(receipt, payee)
+        if body.action is ItemAction.RETURN:
+            receipt = await self._receipt(connection, item)
+            told = payer_of(self._ring, receipt)
+            payee = _payee(told, body.return_to or ReturnTo())
+            self._terms(receipt, payee)
+        else:
+            told = _as_payer(await self._withdrawals.payee(connection, item))
+            payee = _payee(told, body.return_to or ReturnTo())
         return Proposal(
             body=body,
             payee=payee,
@@ -113,15 +128,34 @@ class Remedies:
             payee_differs=_differs(told, payee),
         )
 
-    async def open_sheet(self, connection: AsyncConnection, item: Item) -> Sheet:
-        """The locks that the proposal's effect needs, before the item's own."""
-        action, currency = _action(item), item.currency or ""
-        merchants = [(target_of(item.target)[0], currency)] if action is ItemAction.MATCH else []
+    async def open_sheet(
+        self, connection: AsyncConnection, item: Item, action: ItemAction, target: str | None
+    ) -> Sheet:
+        """The locks that an action's effect needs, before the item's own."""
+        currency = item.currency or ""
+        owner = await self._owner(connection, item, action, target)
         return await Sheet.open(
             connection,
-            merchants=merchants,
+            merchants=[(owner, currency)] if owner is not None else [],
             platform=[(bucket, currency) for bucket in _PLATFORM.get(action, ())],
         )
+
+    async def _owner(
+        self, connection: AsyncConnection, item: Item, action: ItemAction, target: str | None
+    ) -> str | None:
+        """The merchant whose money an action moves."""
+        if action is ItemAction.MATCH:
+            return target_of(target)[0]
+        if action is ItemAction.PAYMENT:
+            return (await read_payment(connection, target or "")).merchant
+        if action is ItemAction.NOT_PAID:
+            return (await self._payment(connection, item)).merchant
+        found = withdrawal_of(item.subject)
+        return None if found is None else found[0]
+
+    async def _payment(self, connection: AsyncConnection, item: Item) -> PaymentRow:
+        """The payment that an item is about."""
+        return await read_payment(connection, item.subject.removeprefix("payment/"))
 
     async def apply(self, sheet: Sheet, approval: Approval) -> str | None:
         """Do what was proposed; answers the target: the request, or the payment that was made."""
@@ -134,6 +168,16 @@ class Remedies:
                 self._charge(sheet, approval)
             case ItemAction.PAYMENT:
                 return await self._settle(sheet, approval)
+            case ItemAction.RETRY | ItemAction.RETRY_CORRECTED:
+                made = approval.item.proposal
+                payee = None if made is None else made.payee
+                return await self._withdrawals.again(sheet, approval.item, approval.act, payee)
+            case ItemAction.RETURN_TO_AVAILABLE:
+                await self._withdrawals.give_back(sheet, approval.item, approval.act)
+            case ItemAction.NOT_PAID:
+                row = await self._payment(sheet.connection, approval.item)
+                await self._withdrawals.not_paid(sheet, approval.item, row, approval.act)
+                return row.end_to_end_id
             case ItemAction.ACKNOWLEDGE:
                 pass
         return None
@@ -163,7 +207,8 @@ class Remedies:
             TransferKind.RECEIPT_RETURN, None, currency=receipt.currency, amount=receipt.amount,
             effect=Effect(subject, item.subject, at),
         )  # fmt: skip
-        made = NewPayment(subject, terms, approval.act.actor)
+        rail = Rail.FILE if Rail.FILE in self._rails else self._rails[0]
+        made = NewPayment(subject, terms, approval.act.actor, rail=rail)
         payment = await record_payment(connection, self._ring, made, at)
         await _one(connection, _RETURNING, (receipt.digest, payment))
         await self._record(connection, approval, receipt, ReceiptState.RETURNING)
@@ -264,6 +309,14 @@ def _payee(told: Payer, given: ReturnTo) -> PaymentParty:
         return PaymentParty.model_validate(fields)
     except ValidationError as error:
         raise rejected_from(error) from None
+
+
+def _as_payer(payee: PaymentParty) -> Payer:
+    """Whom a withdrawal pays, as what a correction starts from."""
+    return Payer(
+        payee.name, payee.account, bank_name=payee.bank_name, bic=payee.bic,
+        clearing_code=payee.clearing_code,
+    )  # fmt: skip
 
 
 def _differs(told: Payer, payee: PaymentParty) -> tuple[str, ...]:

@@ -44,15 +44,19 @@ ON CONFLICT (kind, subject) WHERE state <> 'CLOSED' DO NOTHING"""
 
 _SETTLE: Final = """
 UPDATE work_items SET state = 'CLOSED', outcome = $3, closed_at = $4, decided_by = NULL
- WHERE kind = $1 AND subject = ANY($2::text[]) AND state <> 'CLOSED'
+ WHERE kind = $1 AND subject = ANY($2::text[]) AND state <> 'CLOSED' AND id IS DISTINCT FROM $5
 RETURNING id"""
 
 _COLUMNS: Final = """
 SELECT i.id, i.kind, i.subject, i.state, i.reason, i.amount, i.currency, i.context::text AS context,
        i.opened_at, i.owner, i.claimed_at, i.proposals, i.action, i.target, i.proposal_sealed,
        i.proposed_by, i.proposed_at, i.decided_by, i.outcome, i.closed_at,
-       coalesce(r.activated AND i.outcome = 'MATCHED', false) AS activated
+       coalesce(r.activated AND i.outcome = 'MATCHED', false) AS activated,
+       coalesce(p.run, p.end_to_end_id) AS run,
+       CASE WHEN p.subject LIKE 'withdrawal/%' THEN p.subject END AS paid_for
   FROM work_items i
+  LEFT JOIN payments p ON i.outcome IN ('RETURNED', 'PAID', 'NOT_PAID')
+   AND p.end_to_end_id = i.target
   LEFT JOIN receipts r ON i.kind = 'UNMATCHED_RECEIPT' AND r.digest = substr(i.subject, 9)"""
 
 _READ: Final = f"{_COLUMNS} WHERE i.id = $1"
@@ -114,11 +118,15 @@ async def settle_items(
     *,
     outcome: Outcome,
     at: datetime,
+    but: int | None = None,
 ) -> int:
-    """Close what came right without a decision at the desk; answers how many were open."""
+    """Close what came right without a decision at the desk; answers how many were open.
+
+    Item ``but`` stays: whoever decides at it closes it himself.
+    """
     if not subjects:
         return 0
-    rows = await fetch(connection, _SETTLE, (kind.value, list(subjects), outcome.value, at))
+    rows = await fetch(connection, _SETTLE, (kind.value, list(subjects), outcome.value, at, but))
     return len(rows)
 
 
@@ -164,6 +172,8 @@ class Item:
     outcome: Outcome | None
     closed_at: datetime | None
     activated: bool
+    run: str | None
+    paid_for: str | None
 
     @property
     def name(self) -> str:
@@ -250,7 +260,6 @@ def item_view(item: Item) -> ItemView:
     """What people may see: whom a return pays is masked (C-11)."""
     closed = item.outcome is not None
     matched = item.outcome is Outcome.MATCHED
-    paid = item.outcome in (Outcome.RETURNED, Outcome.PAID)
     return ItemView(
         item=item.id,
         kind=item.kind,
@@ -271,7 +280,8 @@ def item_view(item: Item) -> ItemView:
         closed_at=item.closed_at,
         credited=item.target if matched else None,
         activated=item.activated,
-        payment=item.target if paid else None,
+        payment=item.run,
+        paid_for=item.paid_for,
     )
 
 

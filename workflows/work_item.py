@@ -207,6 +207,9 @@ class WorkItemWorkflow(Lifecycle):
             return
         if view is not None and view.payment is not None:
             await _start_payout(view.payment)
+        paid_for = None if view is None else withdrawal_of(view.paid_for or "")
+        if paid_for is not None:
+            await nudge(withdrawal_workflow_id(*paid_for), CHANGED_SIGNAL)
         if view is not None and view.credited is not None:
             merchant, request = target_of(view.credited)
             await nudge(topup_workflow_id(merchant, request), "receipt_matched")

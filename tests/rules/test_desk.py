@@ -82,10 +82,18 @@ class TestActions:
         known = (ItemAction.CHARGE, ItemAction.PAYMENT)
         assert allowed_actions(ItemKind.UNKNOWN_DEBIT) == known
         assert allowed_actions(ItemKind.CREDIT_REVERSED) == (ItemAction.CHARGE,)
-        moving = {ItemKind.UNMATCHED_RECEIPT, ItemKind.UNKNOWN_DEBIT, ItemKind.CREDIT_REVERSED}
+        choices = (ItemAction.RETRY, ItemAction.RETRY_CORRECTED, ItemAction.RETURN_TO_AVAILABLE)
+        assert allowed_actions(ItemKind.WITHDRAWAL_FAILED) == choices
+        proof = (ItemAction.NOT_PAID, ItemAction.ACKNOWLEDGE)
+        assert allowed_actions(ItemKind.PAYMENT_OVERDUE) == proof
+        moving = {
+            *(ItemKind.UNMATCHED_RECEIPT, ItemKind.UNKNOWN_DEBIT, ItemKind.CREDIT_REVERSED),
+            *(ItemKind.WITHDRAWAL_FAILED, ItemKind.PAYMENT_OVERDUE),
+        }
         noted = set(ItemKind) - moving
         assert {allowed_actions(kind) for kind in noted} == {(ItemAction.ACKNOWLEDGE,)}
-        assert set(ItemAction) - FOUR_EYES == {ItemAction.ACKNOWLEDGE}
+        alone = {ItemAction.ACKNOWLEDGE, ItemAction.RETRY, ItemAction.RETURN_TO_AVAILABLE}
+        assert set(ItemAction) - FOUR_EYES == alone
         assert set(desk.OUTCOMES) == set(ItemAction)
 
     def test_nobody_acts_in_the_name_of_the_system(self) -> None:

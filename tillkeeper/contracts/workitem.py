@@ -209,8 +209,9 @@ class ProposalView(Model):
 class ItemView(Model):
     """One item as people may see it: no names, no numbers of accounts.
 
-    ``credited`` (``merchant/request``) and ``payment`` (end-to-end id) say what its end has moved,
-    ``activated`` that the credit made the account active (P-09). ``proposals`` counts all of them.
+    ``credited`` (``merchant/request``) and ``payment`` (its run's end-to-end id) say what its end
+    has moved, ``paid_for`` the subject where that pays a withdrawal, ``activated`` that the credit
+    made the account active (P-09). ``proposals`` counts all of them.
     """
 
     item: int
@@ -233,6 +234,7 @@ class ItemView(Model):
     credited: str | None = None
     activated: bool = False
     payment: str | None = None
+    paid_for: str | None = None
     reminders: int = 0
     not_understood: tuple[NotUnderstood, ...] = ()
     needs_person: str = ""

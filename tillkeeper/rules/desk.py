@@ -30,14 +30,34 @@ _ACTIONS: Final = MappingProxyType(
         ItemKind.UNKNOWN_DEBIT: (ItemAction.CHARGE, ItemAction.PAYMENT),
         # Its money stands in suspense: a note alone would leave it there without work.
         ItemKind.CREDIT_REVERSED: (ItemAction.CHARGE,),
+        # A note alone would leave the merchant's money reserved for ever (P-71).
+        ItemKind.WITHDRAWAL_FAILED: (
+            ItemAction.RETRY,
+            ItemAction.RETRY_CORRECTED,
+            ItemAction.RETURN_TO_AVAILABLE,
+        ),
+        ItemKind.PAYMENT_OVERDUE: (ItemAction.NOT_PAID, ItemAction.ACKNOWLEDGE),
     }
 )
 _NOTE_ONLY: Final = (ItemAction.ACKNOWLEDGE,)
 
 FOUR_EYES: Final = frozenset(
-    {ItemAction.MATCH, ItemAction.RETURN, ItemAction.CHARGE, ItemAction.PAYMENT}
+    {
+        ItemAction.MATCH,
+        ItemAction.RETURN,
+        ItemAction.CHARGE,
+        ItemAction.PAYMENT,
+        ItemAction.RETRY_CORRECTED,
+        ItemAction.NOT_PAID,
+    }
 )
-"""What moves money needs a second person (C-07)."""
+"""What moves money to where nobody approved it yet needs a second person (C-07).
+
+Paying an approved withdrawal again, or giving its money back, is one person's choice (P-71).
+"""
+
+PAYS: Final = (ItemAction.RETURN, ItemAction.RETRY_CORRECTED)
+"""What may name a payee."""
 
 OUTCOMES: Final = MappingProxyType(
     {
@@ -45,6 +65,10 @@ OUTCOMES: Final = MappingProxyType(
         ItemAction.RETURN: Outcome.RETURNED,
         ItemAction.CHARGE: Outcome.CHARGED,
         ItemAction.PAYMENT: Outcome.PAID,
+        ItemAction.RETRY: Outcome.RETRIED,
+        ItemAction.RETRY_CORRECTED: Outcome.RETRIED,
+        ItemAction.RETURN_TO_AVAILABLE: Outcome.RETURNED,
+        ItemAction.NOT_PAID: Outcome.NOT_PAID,
         ItemAction.ACKNOWLEDGE: Outcome.ACKNOWLEDGED,
     }
 )
@@ -165,9 +189,12 @@ def _proposal_refusals(item: ItemView, body: Propose) -> list[Reason]:
     elif body.target is not None:
         detail = "target: only a match or a payment has one"
         reasons.append(Reason(code=Code.FIELD_INVALID, detail=detail))
-    if body.return_to is not None and body.action is not ItemAction.RETURN:
-        detail = "return_to: only a return has it"
+    if body.return_to is not None and body.action not in PAYS:
+        detail = "return_to: only a return or a corrected payment has it"
         reasons.append(Reason(code=Code.FIELD_INVALID, detail=detail))
+    if body.return_to is None and body.action is ItemAction.RETRY_CORRECTED:
+        detail = "a corrected payment needs its payee: return_to"
+        reasons.append(Reason(code=Code.FIELD_MISSING, detail=detail))
     return reasons
 
 

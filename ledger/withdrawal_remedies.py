@@ -1,0 +1,128 @@
+"""What people do with a withdrawal that the bank did not pay: again, corrected, or back (P-71).
+
+Promises that its money leaves ``withdrawing`` once, that a new attempt follows a proven no alone,
+and that nothing is done while the bank's own book says that it was paid. It moves nothing on its
+own: the desk asks, and has locked the merchant before the item.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ledger import withdrawal_rows
+from ledger.attempts import is_contradicted, pay_by
+from ledger.audit import Act, Audit
+from ledger.notices import record_system_notice, withdrawal_notice
+from ledger.payment_rows import PaymentRow, locked_payment, opened_terms, payment_by_id
+from ledger.payments import NewPayment, payment_refused
+from ledger.purposes import Ending
+from ledger.reserves import give_back
+from ledger.sheet import Sheet
+from ledger.withdrawal_rows import WithdrawalRow, opened_payee, sealed_payee
+from ledger.workitems import Item
+from tillkeeper.contracts.errors import Broken, Code, Rejected
+from tillkeeper.contracts.payment import PaymentParty, PaymentState, Rail
+from tillkeeper.contracts.withdrawal import WithdrawalState
+from tillkeeper.contracts.workitem import ItemAction
+from tillkeeper.rules.payouts import NOT_PAID
+from tillkeeper.sealing import KeyRing
+
+
+class WithdrawalRemedies:
+    """The choices of P-71, and people's proof that a silent bank did not pay (C-12)."""
+
+    def __init__(self, ring: KeyRing, rails: Sequence[Rail]) -> None:
+        self._ring = ring
+        self._audit = Audit(ring)
+        self._rails = rails
+
+    async def check(self, connection: AsyncConnection, item: Item, action: ItemAction) -> None:
+        """Whether the choice can be made now. Raises Rejected."""
+        waiting, payment = await self._failed(connection, item)
+        await self._refuse_contradicted(connection, payment)
+        if action is not ItemAction.RETURN_TO_AVAILABLE and not self._rails:
+            raise Rejected(Code.BANK_EXCHANGE_MISSING, detail="nothing can pay it: no way out")
+        if waiting.state is not WithdrawalState.FAILED_MANUAL:
+            raise Rejected(Code.REQUEST_DECIDED, detail=f"the withdrawal is {waiting.state}")
+
+    async def payee(self, connection: AsyncConnection, item: Item) -> PaymentParty:
+        """Whom the withdrawal pays until it is corrected; personal data."""
+        waiting, _ = await self._failed(connection, item)
+        payee = opened_payee(self._ring, waiting)
+        if payee is None:
+            raise Broken("a withdrawal failed without a payee")
+        return payee
+
+    async def again(
+        self, sheet: Sheet, item: Item, act: Act, payee: PaymentParty | None = None
+    ) -> str:
+        """Record the next attempt, to ``payee`` where it is corrected; its end-to-end id."""
+        waiting, payment = await self._locked(sheet.connection, item)
+        terms, changes = opened_terms(self._ring, payment), {}
+        if payee is not None:
+            terms = terms.model_copy(update={"creditor": payee})
+            changes["payee_sealed"] = sealed_payee(self._ring, waiting, payee)
+        number = payment.attempt + 1
+        made = NewPayment(
+            waiting.attempt(number), terms, act.actor, merchant=waiting.merchant,
+            rail=self._rails[0], attempt=number,
+        )  # fmt: skip
+        done = replace(act, action="retry_withdrawal")
+        return await pay_by(sheet.connection, self._ring, waiting, made, done, **changes)
+
+    async def give_back(self, sheet: Sheet, item: Item, act: Act) -> None:
+        """T9: the money is available again, dues first, and its merchant is told (P-46, P-71)."""
+        waiting, _ = await self._locked(sheet.connection, item)
+        await give_back(sheet, waiting, act.at)
+        done = replace(act, action="return_withdrawal")
+        changes: dict[str, Any] = {"state": WithdrawalState.RETURNED, "ended_at": act.at}
+        await withdrawal_rows.change(sheet.connection, waiting, done, self._audit, **changes)
+        await record_system_notice(sheet.connection, withdrawal_notice(waiting, "returned"), act.at)
+
+    async def not_paid(self, sheet: Sheet, item: Item, row: PaymentRow, act: Act) -> None:
+        """People hold the bank's proof that an open payment was not paid (C-12)."""
+        row = await locked_payment(sheet.connection, row.id)
+        may_be_unpaid(row)
+        await self._refuse_contradicted(sheet.connection, row)
+        await payment_refused(sheet.connection, sheet, row, Ending(act.at, NOT_PAID, item=item.id))
+
+    async def _locked(
+        self, connection: AsyncConnection, item: Item
+    ) -> tuple[WithdrawalRow, PaymentRow]:
+        """The failed withdrawal and its last attempt under their locks. Raises Rejected."""
+        waiting, payment = await self._failed(connection, item)
+        payment = await locked_payment(connection, payment.id)
+        merchant, request = waiting.merchant, waiting.request
+        waiting = await withdrawal_rows.locked(connection, merchant, request)
+        if waiting.state is not WithdrawalState.FAILED_MANUAL or waiting.payment != payment.id:
+            raise Rejected(Code.REQUEST_DECIDED, detail=f"the withdrawal is {waiting.state}")
+        await self._refuse_contradicted(connection, payment)
+        return waiting, payment
+
+    async def _failed(
+        self, connection: AsyncConnection, item: Item
+    ) -> tuple[WithdrawalRow, PaymentRow]:
+        found = withdrawal_rows.withdrawal_of(item.subject)
+        waiting = None if found is None else await withdrawal_rows.read(connection, *found)
+        if waiting is None or waiting.payment is None:
+            raise Broken("an item of a withdrawal that was never to be paid")
+        return waiting, await payment_by_id(connection, waiting.payment)
+
+    async def _refuse_contradicted(self, connection: AsyncConnection, row: PaymentRow) -> None:
+        if await is_contradicted(connection, row):
+            detail = "the bank has taken or booked the payment: settle its debit with it first"
+            raise Rejected(Code.REQUEST_DECIDED, detail=detail)
+
+
+def may_be_unpaid(row: PaymentRow) -> None:
+    """Whether people may prove that it was not paid. Raises Rejected(REQUEST_DECIDED).
+
+    A file that was never marked may be leaving right now; the door's mark is looked at first.
+    """
+    leaving = row.state is PaymentState.RECORDED and row.rail is Rail.FILE
+    if leaving or not row.state.open:
+        raise Rejected(Code.REQUEST_DECIDED, detail=f"the payment is {row.state}")
