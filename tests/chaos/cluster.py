@@ -1,4 +1,4 @@
-"""PostgreSQL, Temporal, bank and worker as processes of their own, so that each can be killed alone.
+"""PostgreSQL, Temporal, bank and workers as processes of their own: each can be killed alone.
 
 All of them are real and durable, on one home; they die with this process. What is killed comes back
 by itself after a moment, as under a supervisor.
@@ -8,18 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import httpx
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
 from temporalio.client import Client
+from temporalio.runtime import Runtime, TelemetryConfig
 
 from gateways.identity.issuer import ISSUER_FILE, DevelopmentIssuer
 from ledger.engine import make_engine
@@ -35,19 +43,24 @@ from worker.settings import DEV_RECEIVING, PREFIX
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 READY_WITHIN_S: Final = 60
+WORKERS: Final = 2
 VISIBLE_AFTER_S: Final = 3
 """The bank's stated delay, short: "not found" is a no after so many seconds."""
 
+_END_BACKENDS: Final = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+ WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"""
+
 
 class Cluster:
-    """One of each; ``kill`` takes one by its name, and ``mend`` starts it again."""
+    """One of each, and two workers; ``kill`` takes one by its name and starts it again."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, seed: int) -> None:
         self.home = home
         self.exchange = home / "exchange"
         for name in ("inbox", "outbox"):
             (self.exchange / name).mkdir(parents=True, exist_ok=True)
-        self.ring = KeyRing.generate("chaos")
+        self.ring = _ring(seed)
         _write_secret(home / "keyring.json", self.ring.to_json())
         self.issuer = DevelopmentIssuer.generate("chaos")
         _write_secret(home / ISSUER_FILE, self.issuer.to_json())
@@ -56,10 +69,8 @@ class Cluster:
         self.temporal = EmbeddedTemporal(home, ports, namespace="default")
         accounts = json.dumps({"*": DEV_RECEIVING.model_dump(include={"number", "name"})})
         self.bank = EmbeddedBank(home, self.exchange, port=_port(), accounts=accounts)
-        self.worker: Child | None = None
-        self._health = _port()
-        self._codec = _port()
-        self.kills: dict[str, int] = {}
+        self._workers = [_Worker(self, number) for number in range(WORKERS)]
+        self.kills: Counter[str] = Counter()
 
     async def start(self) -> None:
         """Start everything once, migrated and ready."""
@@ -69,102 +80,129 @@ class Cluster:
         await make_login(self.postgres.url(), LOGIN)
         await self.temporal.start()
         await self.bank.ready()
-        self._start_worker()
-        await self.ready()
+        await asyncio.gather(*(worker.mend() for worker in self._workers))
 
     async def stop(self) -> None:
-        """End what runs, the worker first."""
-        if self.worker is not None:
-            await self.worker.stop(READY_WITHIN_S)
+        """End what runs, the workers first."""
+        await asyncio.gather(*(worker.stop() for worker in self._workers))
         for part in (self.bank, self.temporal, self.postgres):
             await part.stop()
 
     @property
-    def parts(self) -> dict[str, Callable[[], Awaitable[None]]]:
-        """What can be killed, by name, and how it comes back."""
-        return {
-            "worker": self._mend_worker,
-            "bank": self._mend_bank,
-            "postgres": self.postgres.start,
-            "temporal": self.temporal.start,
-        }
+    def parts(self) -> tuple[str, ...]:
+        """What can be taken away, by name."""
+        return ("bank", "postgres", "backends", "temporal", *(w.name for w in self._workers))
 
     async def kill(self, name: str) -> None:
-        """Kill one with -9 (PostgreSQL: an immediate stop), and start it again."""
-        child = self._child(name)
+        """Take one away, and answer when it is back.
+
+        Kill -9, PostgreSQL by an immediate stop; ``backends`` ends every connection to it.
+        """
+        self.kills[name] += 1
+        if name == "backends":
+            await self._end_backends()
+            return
+        worker = next((one for one in self._workers if one.name == name), None)
+        child = worker.child if worker is not None else getattr(self, name).child
+        assert child is not None
         child.process.send_signal(signal.SIGQUIT if name == "postgres" else signal.SIGKILL)
         await asyncio.to_thread(child.process.wait)
-        self.kills[name] = self.kills.get(name, 0) + 1
-        await self.parts[name]()
+        if worker is not None:
+            await worker.mend()
+        elif name == "bank":
+            self.bank.start()
+            await self.bank.ready()
+        else:
+            await getattr(self, name).start()
 
-    async def ready(self) -> None:
-        """Wait until the worker answers that all it needs is there."""
-        async with httpx.AsyncClient(timeout=5) as http:
-            for _ in range(READY_WITHIN_S * 5):
+    async def client(self) -> Client:
+        """A Temporal client that seals as the workers do, and logs nothing of what it meets."""
+        return await Client.connect(
+            self.temporal.address,
+            data_converter=data_converter(self.ring),
+            runtime=Runtime(telemetry=TelemetryConfig(logging=None)),
+        )
+
+    def engine(self) -> AsyncEngine:
+        """The book, with the workers' own rights."""
+        return make_engine(self.postgres.url(user=LOGIN))
+
+    async def _end_backends(self) -> None:
+        engine = create_async_engine(self.postgres.url(), poolclass=NullPool)
+        with contextlib.suppress(DBAPIError, OSError):
+            async with engine.connect() as connection:
+                await connection.execute(text(_END_BACKENDS))
+        await engine.dispose()
+
+
+class _Worker:
+    """A worker process with ports of its own; it starts as long as it takes to find the rest."""
+
+    def __init__(self, cluster: Cluster, number: int) -> None:
+        self.name = f"worker-{number + 1}"
+        self.child: Child | None = None
+        self._cluster = cluster
+        self._health, self._codec = _port(), _port()
+
+    async def mend(self) -> None:
+        """Start it, again where it found something missing, and wait until it is ready."""
+        deadline = time.monotonic() + READY_WITHIN_S
+        async with httpx.AsyncClient(timeout=2) as http:
+            while time.monotonic() < deadline:
+                if self.child is None or self.child.ended:
+                    self.child = spawn(self._command())
                 with contextlib.suppress(httpx.HTTPError):
                     answer = await http.get(f"http://{LOOPBACK}:{self._health}/health/ready")
                     if answer.status_code == httpx.codes.OK:
                         return
-                if self.worker is None or self.worker.ended:
-                    self._start_worker()
-                await asyncio.sleep(0.2)
-        raise AssertionError(f"the worker is not ready: {self.worker and self.worker.log_tail()}")
+                await asyncio.sleep(0.1)
+        said = self.child.log_tail() if self.child else []
+        raise AssertionError(f"{self.name} does not become ready: {said[-3:]}")
 
-    async def client(self) -> Client:
-        """A Temporal client that seals as the worker does."""
-        return await Client.connect(self.temporal.address, data_converter=data_converter(self.ring))
+    async def stop(self) -> None:
+        """Ask it to end."""
+        if self.child is not None:
+            await self.child.stop(READY_WITHIN_S)
 
-    def engine(self) -> AsyncEngine:
-        """The book, with the worker's own rights."""
-        return make_engine(self.postgres.url(user=LOGIN))
-
-    def _child(self, name: str) -> Child:
-        child = self.worker if name == "worker" else getattr(self, name).child
-        assert child is not None
-        return child
-
-    async def _mend_worker(self) -> None:
-        self._start_worker()
-
-    async def _mend_bank(self) -> None:
-        self.bank.start()
-        await self.bank.ready()
-
-    def _start_worker(self) -> None:
-        clean = {name: text for name, text in os.environ.items() if PREFIX not in name}
+    def _command(self) -> Command:
+        home = self._cluster.home
         variables = {
-            "DATABASE_URL": self.postgres.url(user=LOGIN),
-            "TEMPORAL_ADDRESS": self.temporal.address,
-            "HOME": str(self.home),
-            "KEY_RING_FILE": str(self.home / "keyring.json"),
-            "BANK_EXCHANGE": str(self.exchange),
-            "BANK_DOOR": self.bank.address,
+            "DATABASE_URL": self._cluster.postgres.url(user=LOGIN),
+            "TEMPORAL_ADDRESS": self._cluster.temporal.address,
+            "HOME": str(home),
+            "KEY_RING_FILE": str(home / "keyring.json"),
+            "BANK_EXCHANGE": str(self._cluster.exchange),
+            "BANK_DOOR": self._cluster.bank.address,
             "BANK_VISIBILITY_S": str(VISIBLE_AFTER_S),
             "HEALTH_PORT": str(self._health),
             "CODEC_PORT": str(self._codec),
         }
-        self.worker = spawn(
-            Command(
-                name="The worker",
-                argv=[sys.executable, "-m", "worker", "run"],
-                log=self.home / "worker.log",
-                stop_with=signal.SIGTERM,
-                env=clean
-                | {f"{PREFIX}{name}": text for name, text in variables.items()}
-                | {"PYTHONPATH": str(ROOT)},
-            )
+        clean = {name: value for name, value in os.environ.items() if PREFIX not in name}
+        named = {f"{PREFIX}{name}": value for name, value in variables.items()}
+        return Command(
+            name=self.name,
+            argv=[sys.executable, "-m", "worker", "run"],
+            log=home / f"{self.name}.log",
+            stop_with=signal.SIGTERM,
+            env=clean | named | {"PYTHONPATH": str(ROOT)},
         )
 
 
 @asynccontextmanager
-async def running_cluster(home: Path) -> AsyncIterator[Cluster]:
+async def running_cluster(home: Path, seed: int) -> AsyncIterator[Cluster]:
     """A cluster on ``home``, stopped at the end; its files stay."""
-    cluster = Cluster(home)
+    cluster = Cluster(home, seed)
     try:
         await cluster.start()
         yield cluster
     finally:
         await cluster.stop()
+
+
+def _ring(seed: int) -> KeyRing:
+    """The same seed gives payments the same ids, by which the bank draws its faults."""
+    index = hashlib.sha256(f"chaos/{seed}".encode()).digest()
+    return replace(KeyRing.generate("chaos"), index_key=index)
 
 
 def _port() -> int:
@@ -174,4 +212,3 @@ def _port() -> int:
 def _write_secret(path: Path, text: str) -> None:
     path.write_text(text + "\n")
     path.chmod(0o600)
-

@@ -23,6 +23,7 @@ from gateways.bank.simulator.client import SimulatorClient
 from gateways.bank.simulator.models import Deposit
 from gateways.identity.issuer import DevelopmentIssuer, Grant
 from ledger.engine import fetch, in_transaction
+from tests.chaos.judging import FINAL
 from tillkeeper.client import Tillkeeper
 from tillkeeper.contracts.account import (
     BankDetails,
@@ -35,7 +36,7 @@ from tillkeeper.contracts.account import (
 )
 from tillkeeper.contracts.approval import Decide, Verdict
 from tillkeeper.contracts.errors import Rejected, Unavailable
-from tillkeeper.contracts.topup import ReceivingAccount, TopUpRequest
+from tillkeeper.contracts.topup import ReceivingAccount, TopUpRequest, TopUpState
 from tillkeeper.contracts.withdrawal import (
     CancelWithdrawal,
     WithdrawalRequest,
@@ -43,7 +44,6 @@ from tillkeeper.contracts.withdrawal import (
     WithdrawalView,
 )
 from tillkeeper.contracts.workitem import ItemAction, Propose
-from tests.chaos.judging import FINAL
 
 CURRENCY: Final = "CNY"
 MERCHANTS: Final = 10
@@ -116,8 +116,11 @@ async def prepare(till: Tillkeeper, bank: SimulatorClient, ours: ReceivingAccoun
             for merchant in merchants
         ]
     )  # fmt: skip
-    for merchant in merchants:
-        while (await till.topup(merchant, "T1")).state != "CREDITED":
+    waiting = list(merchants)
+    while waiting:
+        if (await till.topup(waiting[-1], "T1")).state is TopUpState.CREDITED:
+            waiting.pop()
+        else:
             await asyncio.sleep(LOOK_EVERY_S)
     return merchants
 
@@ -233,8 +236,6 @@ def requests(merchants: list[str], count: int, drawn: random.Random) -> list[Wit
             )
         )  # fmt: skip
     return made
-
-
 
 
 def _opening(merchant: str) -> OpenAccount:

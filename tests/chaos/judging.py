@@ -103,7 +103,7 @@ async def _complete(
     movements: Sequence[Movement],
     acknowledged: Mapping[tuple[str, str], int],
 ) -> list[str]:
-    """Each withdrawal is there, final, and moved the bank's book by what its state says (I4, I6)."""
+    """Each withdrawal is there, final, and left the bank as its state says (I4, I6)."""
     net: dict[str, int] = defaultdict(int)
     for one in movements:
         net[one.end_to_end_id or ""] -= one.signed_minor

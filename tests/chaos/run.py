@@ -55,7 +55,7 @@ class Report:
 async def perform(plan: Plan, say: Callable[[str], None]) -> Report:
     """Run ``plan`` on a cluster of its own, which is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="tk-chaos-", ignore_cleanup_errors=True) as home:
-        async with running_cluster(Path(home)) as cluster:
+        async with running_cluster(Path(home), plan.seed) as cluster:
             return await _perform(cluster, plan, say)
 
 
@@ -87,10 +87,9 @@ async def _perform(cluster: Cluster, plan: Plan, say: Callable[[str], None]) -> 
         for task in (faults, days, driving):
             task.cancel()
         await asyncio.gather(faults, days, driving, return_exceptions=True)
-    await cluster.ready()
     await _quiet(cluster, driver, asked)
     report.seconds = time.monotonic() - started
-    report.kills = cluster.kills
+    report.kills = dict(cluster.kills)
     report.wrong = await judge(engine, cluster.ring, cluster.bank.address, journal.acknowledged)
     report.outcomes = await outcomes(engine)
     await engine.dispose()
@@ -127,9 +126,7 @@ async def _quiet(cluster: Cluster, driver: Driver, asked: Sequence[WithdrawalReq
 
 async def _set_chances(cluster: Cluster, seed: int) -> None:
     rules = [{"fault": "silence", "seconds": 3, "times": 1}]
-    await _lever(
-        cluster, "PUT", "/faults", {"rules": rules, "chances": BANK_CHANCES, "seed": seed}
-    )
+    await _lever(cluster, "PUT", "/faults", {"rules": rules, "chances": BANK_CHANCES, "seed": seed})
 
 
 async def _close_days(cluster: Cluster) -> None:
