@@ -19,6 +19,7 @@ from ledger.bank.checks import BANK_CHECKS
 from ledger.checks import CHECKS, MOVED, NOTES, PRINTS, SIZES, Check
 from ledger.engine import execute, fetch
 from ledger.snapshot import driver, snapshot
+from ledger.withdrawal_checks import WITHDRAWAL_CHECKS
 
 _PRINTS_AT_ONCE: Final = 20_000
 _AFTER: Final = "legs"
@@ -117,7 +118,7 @@ async def verify_on(connection: AsyncConnection) -> Verification:
     started = perf_counter()
     await execute(connection, f"SET LOCAL work_mem = '{_SORT_MEMORY}'", ())
     results: list[CheckResult] = []
-    for check in (*CHECKS, *BANK_CHECKS):
+    for check in (*CHECKS, *BANK_CHECKS, *WITHDRAWAL_CHECKS):
         results.append(await _run(connection, check))
         if check.name == _AFTER:
             results.append(await _run_prints(connection))

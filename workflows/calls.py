@@ -32,6 +32,8 @@ class Pace:
     within: timedelta = START_TO_CLOSE
     heartbeat: timedelta | None = None
     bank: bool = False
+    queued: timedelta | None = None
+    """How long it may lie in the queue; None: until a worker comes."""
 
 
 QUICK: Final = Pace()
@@ -66,6 +68,7 @@ async def call(
         result_type=_answer_type(door),
         start_to_close_timeout=pace.within,
         heartbeat_timeout=pace.heartbeat,
+        schedule_to_start_timeout=pace.queued,
         retry_policy=retry,
         task_queue=bank_queue(workflow.info().task_queue) if pace.bank else None,
     )

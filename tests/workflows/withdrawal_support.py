@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from temporalio.client import WorkflowHandle
+from temporalio.client import WithStartWorkflowOperation, WorkflowHandle
+from temporalio.common import WorkflowIDConflictPolicy
 
 from gateways.bank.exchange import FolderExchange
 from gateways.bank.http import BankDoor
@@ -20,6 +21,7 @@ from tillkeeper.contracts.actor import Decision
 from tillkeeper.contracts.approval import Decide, Verdict
 from tillkeeper.contracts.order import OrderEvent, OrderMessage
 from tillkeeper.contracts.withdrawal import (
+    WORKFLOW,
     CancelWithdrawal,
     WithdrawalRequest,
     WithdrawalState,
@@ -104,6 +106,15 @@ class People:
         """The request's run."""
         workflow_id = withdrawal_workflow_id(self.platform.merchant, request)
         return self.platform.client.get_workflow_handle(workflow_id, result_type=WithdrawalView)
+
+
+def starting(people: People, asked: WithdrawalRequest) -> WithStartWorkflowOperation[Any, Any]:
+    """A start as a plain client makes it, which starts anew what has ended."""
+    return WithStartWorkflowOperation(
+        WORKFLOW, asked, id=withdrawal_workflow_id(asked.merchant, asked.request),
+        task_queue=people.platform.task_queue,
+        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+    )  # fmt: skip
 
 
 def people_on(

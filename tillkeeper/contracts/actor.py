@@ -6,6 +6,7 @@ may bind it to exactly one. The token's own text appears in no view, no log and 
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from datetime import timedelta
@@ -67,3 +68,14 @@ def decision_digest(decision: Decision) -> str:
     fields = decision.model_dump(mode="json")
     text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def claimed_subject(token: str) -> str:
+    """Whom a token says it is of, unverified, and so good for nothing but an answer; or nobody."""
+    parts = token.split(".")
+    body = parts[1] if len(parts) > 1 else ""
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+    except ValueError:
+        return ""
+    return str(claims.get("sub", "")) if isinstance(claims, dict) else ""
