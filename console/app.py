@@ -15,6 +15,7 @@ from typer.exceptions import TyperException
 from console import (
     account,
     approvals,
+    audit,
     bank,
     inbox,
     orders,
@@ -53,6 +54,7 @@ app.add_typer(orders.app, name="orders")
 app.add_typer(token.app, name="token")
 app.add_typer(bank.app, name="bank")
 app.add_typer(inbox.app, name="inbox")
+app.add_typer(audit.app, name="audit")
 app.command("statement")(statement)
 app.command("verify")(verify)
 app.command("demo")(demo)

@@ -323,11 +323,9 @@ async def _decide(
     await execute(connection, _DECIDE, decision)
     after = {"state": state.value, "reason": reason}
     await audit_payment(connection, row, f"payment_{state.value.lower()}", at, after)
-    if not state.open:
+    if not state.open and not ending.at_desk:
         overdue, subjects = ItemKind.PAYMENT_OVERDUE, [subject_of(row.end_to_end_id)]
-        await settle_items(
-            connection, overdue, subjects, outcome=Outcome.RESOLVED, at=at, but=ending.item
-        )
+        await settle_items(connection, overdue, subjects, outcome=Outcome.RESOLVED, at=at)
 
 
 async def audit_payment(

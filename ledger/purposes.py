@@ -45,13 +45,14 @@ UPDATE receipts SET state = $2 WHERE digest = $1 AND state = $3 RETURNING digest
 class Ending(NamedTuple):
     """How a payment ended: the bank's code, and when we learned it.
 
-    ``retry_at`` is set where a refused payment is tried again, ``item`` where people decided it.
+    ``retry_at`` is set where a refused payment is tried again. What people
+    decide ``at_desk`` is closed there.
     """
 
     at: datetime
     reason: str | None = None
     retry_at: datetime | None = None
-    item: int | None = None
+    at_desk: bool = False
 
 
 class Purpose(Protocol):

@@ -176,7 +176,7 @@ class Remedies:
                 await self._withdrawals.give_back(sheet, approval.item, approval.act)
             case ItemAction.NOT_PAID:
                 row = await self._payment(sheet.connection, approval.item)
-                await self._withdrawals.not_paid(sheet, approval.item, row, approval.act)
+                await self._withdrawals.not_paid(sheet, row, approval.act)
                 return row.end_to_end_id
             case ItemAction.ACKNOWLEDGE:
                 pass

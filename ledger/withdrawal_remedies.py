@@ -83,12 +83,12 @@ class WithdrawalRemedies:
         await withdrawal_rows.change(sheet.connection, waiting, done, self._audit, **changes)
         await record_system_notice(sheet.connection, withdrawal_notice(waiting, "returned"), act.at)
 
-    async def not_paid(self, sheet: Sheet, item: Item, row: PaymentRow, act: Act) -> None:
+    async def not_paid(self, sheet: Sheet, row: PaymentRow, act: Act) -> None:
         """People hold the bank's proof that an open payment was not paid (C-12)."""
         row = await locked_payment(sheet.connection, row.id)
         may_be_unpaid(row)
         await self._refuse_contradicted(sheet.connection, row)
-        await payment_refused(sheet.connection, sheet, row, Ending(act.at, NOT_PAID, item=item.id))
+        await payment_refused(sheet.connection, sheet, row, Ending(act.at, NOT_PAID, at_desk=True))
 
     async def _locked(
         self, connection: AsyncConnection, item: Item

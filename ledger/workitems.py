@@ -44,7 +44,7 @@ ON CONFLICT (kind, subject) WHERE state <> 'CLOSED' DO NOTHING"""
 
 _SETTLE: Final = """
 UPDATE work_items SET state = 'CLOSED', outcome = $3, closed_at = $4, decided_by = NULL
- WHERE kind = $1 AND subject = ANY($2::text[]) AND state <> 'CLOSED' AND id IS DISTINCT FROM $5
+ WHERE kind = $1 AND subject = ANY($2::text[]) AND state <> 'CLOSED'
 RETURNING id"""
 
 _COLUMNS: Final = """
@@ -118,15 +118,11 @@ async def settle_items(
     *,
     outcome: Outcome,
     at: datetime,
-    but: int | None = None,
 ) -> int:
-    """Close what came right without a decision at the desk; answers how many were open.
-
-    Item ``but`` stays: whoever decides at it closes it himself.
-    """
+    """Close what came right without a decision at the desk; answers how many were open."""
     if not subjects:
         return 0
-    rows = await fetch(connection, _SETTLE, (kind.value, list(subjects), outcome.value, at, but))
+    rows = await fetch(connection, _SETTLE, (kind.value, list(subjects), outcome.value, at))
     return len(rows)
 
 

@@ -25,10 +25,9 @@ from pydantic import (
     WrapValidator,
 )
 
-from tillkeeper.contracts.actor import AUDIENCE, EVERY_MERCHANT, LIFE_MAX, ActorToken
+from tillkeeper.contracts.actor import AUDIENCE, EVERY_MERCHANT, LIFE_MAX, Actor, ActorToken
 from tillkeeper.contracts.base import LATEST, Identifier, Model
 from tillkeeper.contracts.errors import Code, Rejected, flaw
-from tillkeeper.contracts.workitem import Actor
 
 ALGORITHM: Final = "EdDSA"
 BOUND_CLAIM: Final = "decision"

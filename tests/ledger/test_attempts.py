@@ -73,7 +73,7 @@ class TestEnding:
         await cashier.verified()
 
     async def test_dues_are_paid_first_by_what_comes_back(self, cashier: Cashier) -> None:
-        """P-46, C-13: 700.00 of dues leave 1,300.00 of 2,000.00 beside the 100.00 that were left."""
+        """P-46, C-13: 700.00 of dues leave 1,300.00 of 2,000.00, beside 100.00 before."""
         name = await cashier.remitting()
         await cashier.debited(name)
         await cashier.counter.owe(2_900_00, "A1")
