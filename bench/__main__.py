@@ -1,4 +1,4 @@
-"""``python -m bench ledger|statement|growth|bank``: prints figures beside their goals, exits 0.
+"""``python -m bench MEASURE``: prints figures beside their goals, exits 0.
 
 With ``--check`` it exits 1 when a goal is missed: for a quiet machine, never for a test.
 """
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from bench.bank import TRANSACTIONS, measure_bank
 from bench.growth import measure_growth
 from bench.ledger import Sizes, measure_ledger
+from bench.lifecycles import Lengths, measure_lifecycles
 from bench.report import missed, print_json, print_table
 from bench.stage import running_server
 from bench.statement import measure_statement
@@ -35,6 +36,8 @@ async def _perform(asked: argparse.Namespace) -> int:
 async def _measure(asked: argparse.Namespace) -> dict[str, float]:
     if asked.measure == "bank":
         return measure_bank(asked.transactions)
+    if asked.measure == "lifecycles":
+        return await measure_lifecycles(Lengths(asked.rounds, asked.each), _say)
     if asked.measure == "growth":
         return await measure_growth(asked.transfers, _say)
     if asked.measure == "statement":
@@ -54,7 +57,10 @@ def _parser() -> argparse.ArgumentParser:
     growth.add_argument("--transfers", type=int, default=5_000_000)
     bank = measures.add_parser("bank", help="reading one long bank statement")
     bank.add_argument("--transactions", type=int, default=TRANSACTIONS)
-    for each in (ledger, statement, growth, bank):
+    lives = measures.add_parser("lifecycles", help="whole withdrawals, beside a skeleton")
+    lives.add_argument("--rounds", type=int, default=Lengths.rounds)
+    lives.add_argument("--each", type=int, default=Lengths.each)
+    for each in (ledger, statement, growth, bank, lives):
         each.add_argument("--json", action="store_true", help="one object instead of a table")
         each.add_argument("--check", action="store_true", help="exit 1 when a goal is missed")
     return parser

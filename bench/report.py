@@ -40,6 +40,7 @@ GOALS: Final[Mapping[str, Goal]] = {
     "bank_read_over_parse": Goal(2, at_most=True),
     "bank_batches_over_parse": Goal(2, at_most=True),
     "bank_read_peak_mib": Goal(150, at_most=True),
+    "withdrawal_over_skeleton": Goal(0.8),
 }
 
 MEANINGS: Final[Mapping[str, str]] = {
@@ -72,6 +73,11 @@ MEANINGS: Final[Mapping[str, str]] = {
     "grown_transfers": "transfers in the grown book before the measure",
     "grown_per_s": "b on the grown book",
     "empty_per_s": "b on an empty book",
+    "withdrawal_over_skeleton": "whole withdrawals / the same messages with empty activities",
+    "withdrawal_over_plain": "whole withdrawals / the same steps as plain calls",
+    "withdrawals_per_s": "withdrawals from the request to the booked debit, one approval",
+    "skeletons_per_s": "the skeleton: same messages, child and number of activities",
+    "plain_withdrawals_per_s": "the same steps as function calls on PostgreSQL: not durable",
     "rounds": "interleaved rounds; figures are medians, ratios medians of the rounds' ratios",
 }
 

@@ -1,0 +1,255 @@
+"""Withdrawals a second through the whole lifecycle, beside a skeleton and beside plain calls.
+
+All three run on the same servers in the same run, in interleaved rounds, each with as many in
+flight. The bank answers at once, so what is measured is ours: submitted, approved by a token,
+recorded, sent by a payout of its own, paid by the debit that a bank's file tells.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import uuid
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any, Final
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.client import Client, WithStartWorkflowOperation
+from temporalio.common import WorkflowIDConflictPolicy
+from temporalio.service import RPCError
+from temporalio.testing import ActivityEnvironment
+from temporalio.worker import Worker
+
+from activities.bank_file import BankFileActivities
+from activities.house import House
+from activities.payout import PayoutActivities
+from activities.withdrawal import WithdrawalActivities
+from bench.prompt_bank import TOLD_EVERY_S, PromptBank, every, telling
+from bench.skeleton import (
+    WITHDRAWAL,
+    SkeletonPayout,
+    SkeletonWithdrawal,
+    skeleton_activities,
+)
+from bench.stage import running_server, stage_on
+from bench.withdrawing import MERCHANTS, decision, open_merchants, request_of
+from gateways.identity.issuer import DevelopmentIssuer
+from ledger.bank.files import Arrival, receive_file
+from ledger.engine import in_transaction
+from ledger.lanes import Lanes
+from ledger.orders import OrderBook
+from tillkeeper.client import Tillkeeper
+from tillkeeper.codec import data_converter
+from tillkeeper.contracts.bank_file import BankFileCommand
+from tillkeeper.contracts.payment import PayoutCommand
+from tillkeeper.contracts.withdrawal import (
+    WithdrawalCommand,
+    WithdrawalRequest,
+    WithdrawalState,
+    withdrawal_workflow_id,
+)
+from tillkeeper.rules.profiles import JD_PREPAID_2023_11
+from tillkeeper.sealing import KeyRing
+from worker.embedded.ports import free_port
+from worker.embedded.temporal import EmbeddedTemporal, TemporalPorts
+from worker.run import build_bank_worker, build_worker, workflow_runner
+from worker.settings import Settings
+
+IN_FLIGHT: Final = 30
+BANK_RATE_PER_S: Final = 1_000.0
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """How many rounds, and how many lifecycles of each kind in each of them."""
+
+    rounds: int = 3
+    each: int = 150
+
+
+@dataclass(frozen=True)
+class _Place:
+    """What every measure works with."""
+
+    client: Client
+    engine: AsyncEngine
+    house: House
+    bank: PromptBank
+    till: Tillkeeper
+    issuer: DevelopmentIssuer
+
+
+async def measure_lifecycles(lengths: Lengths, say: Say) -> dict[str, float]:
+    """Rates per second by name, and the ratios."""
+    seen: defaultdict[str, list[float]] = defaultdict(list)
+    async with _place() as place:
+        say(f"opening {MERCHANTS} accounts")
+        await open_merchants(place.till)
+        await _round(place, "warm", max(10, lengths.each // 10))
+        for number in range(lengths.rounds):
+            say(f"round {number + 1} of {lengths.rounds}")
+            for name, value in (await _round(place, f"round{number}", lengths.each)).items():
+                seen[name].append(value)
+    figures = {name: median(values) for name, values in seen.items()}
+    return figures | {"rounds": float(lengths.rounds)}
+
+
+async def _round(place: _Place, tag: str, each: int) -> dict[str, float]:
+    ours = await _withdrawals(place, tag, each)
+    skeleton = await _skeletons(place, tag, each)
+    plain = await _plain(place, tag, each)
+    return {
+        "withdrawal_over_skeleton": ours / skeleton,
+        "withdrawal_over_plain": ours / plain,
+        "withdrawals_per_s": ours,
+        "skeletons_per_s": skeleton,
+        "plain_withdrawals_per_s": plain,
+    }
+
+
+async def _withdrawals(place: _Place, tag: str, each: int) -> float:
+    """The real thing, one approval each."""
+
+    async def one(request: WithdrawalRequest) -> None:
+        view = await place.till.request_withdrawal(request)
+        body = decision(place.issuer, view)
+        await place.till.decide_withdrawal(request.merchant, request.request, body)
+        name = withdrawal_workflow_id(request.merchant, request.request)
+        ended: dict[str, Any] = await place.client.get_workflow_handle(name).result()
+        assert ended["state"] == WithdrawalState.PAID
+
+    asked = [request_of(f"{tag}-w", number) for number in range(each)]
+    async with telling(place.bank, place.till, place.engine, place.house.ring):
+        return await _rate([lambda r=r: one(r) for r in asked])  # type: ignore[misc]
+
+
+async def _skeletons(place: _Place, tag: str, each: int) -> float:
+    """The same messages, child and activities, empty."""
+    sent: list[str] = []
+    queue = f"skeleton-{uuid.uuid4().hex[:8]}"
+
+    async def tell() -> None:
+        names, sent[:] = list(sent), []
+        for name in names:
+            handle = place.client.get_workflow_handle(f"skeleton-payout/{name}")
+            await handle.signal("bank_outcome")
+
+    async def one(number: int) -> None:
+        name = f"{tag}/{number}"
+        start = WithStartWorkflowOperation(
+            WITHDRAWAL, name, id=f"skeleton/{name}", task_queue=queue,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+        )  # fmt: skip
+        await place.client.execute_update_with_start_workflow(
+            "submitted", name, start_workflow_operation=start
+        )
+        handle = place.client.get_workflow_handle(f"skeleton/{name}")
+        await handle.execute_update("decide", name)
+        assert await handle.result() == name
+
+    worker = Worker(
+        place.client, task_queue=queue, workflows=[SkeletonWithdrawal, SkeletonPayout],
+        activities=skeleton_activities(sent.append), workflow_runner=workflow_runner(),
+    )  # fmt: skip
+    async with worker, every(TOLD_EVERY_S, tell):
+        return await _rate([lambda n=n: one(n) for n in range(each)])  # type: ignore[misc]
+
+
+async def _plain(place: _Place, tag: str, each: int) -> float:
+    """The same activities as function calls, one after another: what durability is paid for."""
+    doors, payouts = WithdrawalActivities(place.house), PayoutActivities(place.house)
+    files, environment = BankFileActivities(place.house), ActivityEnvironment()
+
+    async def one(request: WithdrawalRequest) -> None:
+        names = {"merchant": request.merchant, "request": request.request}
+        view = await doors.submit_withdrawal(
+            WithdrawalCommand(**names, at=datetime.now(UTC), body=request)
+        )
+        view = await doors.decide_withdrawal(
+            WithdrawalCommand(**names, at=datetime.now(UTC), body=decision(place.issuer, view))
+        )
+        assert view.payment is not None
+        command = PayoutCommand(end_to_end_id=view.payment.end_to_end_id, at=datetime.now(UTC))
+        await environment.run(payouts.submit_payment, command)
+
+    async def book() -> None:
+        arrival = Arrival("prompt.xml", "import", None, datetime.now(UTC))
+        body = place.bank.file(place.bank.take())
+        digest = await in_transaction(
+            place.engine, lambda c: receive_file(c, place.house.ring, body, arrival)
+        )
+        command = BankFileCommand(digest=digest, at=datetime.now(UTC))
+        await environment.run(files.read_bank_file, command)
+        while (await environment.run(files.book_bank_file, command)).more:
+            pass
+
+    asked = [request_of(f"{tag}-p", number) for number in range(each)]
+    started = perf_counter()
+    await _rate([lambda r=r: one(r) for r in asked])  # type: ignore[misc]
+    await book()
+    return each / (perf_counter() - started)
+
+
+async def _rate(work: list[Callable[[], Awaitable[None]]]) -> float:
+    gate = asyncio.Semaphore(IN_FLIGHT)
+
+    async def one(call: Callable[[], Awaitable[None]]) -> None:
+        async with gate:
+            await call()
+
+    started = perf_counter()
+    await asyncio.gather(*(one(call) for call in work))
+    return len(work) / (perf_counter() - started)
+
+
+@asynccontextmanager
+async def _place() -> AsyncIterator[_Place]:
+    """Durable servers, a worker of ours for each queue, and a prompt bank."""
+    ring, issuer, bank = (
+        KeyRing.generate("bench"),
+        DevelopmentIssuer.generate("bench"),
+        PromptBank(),
+    )
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(running_server())
+        made = await stack.enter_async_context(stage_on(server, "lifecycles"))
+        client = await stack.enter_async_context(_temporal(ring))
+        house = House(
+            made.engine, ring, JD_PREPAID_2023_11, Settings().receiving_account,
+            Lanes(OrderBook(made.engine)), door=bank, verifier=issuer.verifier(),
+        )  # fmt: skip
+        await stack.enter_async_context(build_worker(client, house))
+        await stack.enter_async_context(
+            build_bank_worker(client, house, per_second=BANK_RATE_PER_S)
+        )
+        yield _Place(client, made.engine, house, bank, Tillkeeper(client), issuer)
+
+
+@asynccontextmanager
+async def _temporal(ring: KeyRing) -> AsyncIterator[Client]:
+    with tempfile.TemporaryDirectory(prefix="tk-bench-", ignore_cleanup_errors=True) as home:
+        ports = TemporalPorts(*(free_port(0, what="bench", setting="ui_port") for _ in range(3)))
+        server = EmbeddedTemporal(Path(home), ports, namespace="default")
+        try:
+            await server.start()
+            yield await _connected(server.address, ring)
+        finally:
+            await server.stop()
+
+
+async def _connected(address: str, ring: KeyRing) -> Client:
+    for _ in range(100):
+        try:
+            return await Client.connect(address, data_converter=data_converter(ring))
+        except (RPCError, RuntimeError):
+            await asyncio.sleep(0.1)
+    raise AssertionError("Temporal does not serve")
