@@ -145,7 +145,7 @@ async def _skeletons(place: _Place, tag: str, each: int) -> float:
 
     async def one(number: int) -> None:
         name = f"{tag}/{number}"
-        start = WithStartWorkflowOperation(
+        start: WithStartWorkflowOperation[Any, str] = WithStartWorkflowOperation(
             WITHDRAWAL, name, id=f"skeleton/{name}", task_queue=queue,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
         )  # fmt: skip

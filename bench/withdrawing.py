@@ -20,7 +20,7 @@ from tillkeeper.contracts.approval import Decide, Verdict
 from tillkeeper.contracts.receipt import PayerKind, ReceiptReport
 from tillkeeper.contracts.topup import TopUpRequest
 from tillkeeper.contracts.withdrawal import WithdrawalRequest, WithdrawalView
-from worker.settings import DEV_RECEIVING
+from worker.bank_settings import DEV_RECEIVING
 
 MERCHANTS: Final = 20
 AMOUNT_MINOR: Final = 100_00

@@ -33,13 +33,14 @@ from gateways.identity.issuer import ISSUER_FILE, DevelopmentIssuer
 from ledger.engine import make_engine
 from tillkeeper.codec import data_converter
 from tillkeeper.sealing import KeyRing
+from worker.bank_settings import DEV_RECEIVING
 from worker.database import make_login, migrate
 from worker.embedded.bank import EmbeddedBank
 from worker.embedded.ports import LOOPBACK, free_port
 from worker.embedded.postgres import LOGIN, EmbeddedPostgres
 from worker.embedded.process import Child, Command, spawn
 from worker.embedded.temporal import EmbeddedTemporal, TemporalPorts
-from worker.settings import DEV_RECEIVING, PREFIX
+from worker.settings import PREFIX
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 READY_WITHIN_S: Final = 60
