@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -140,7 +141,7 @@ class TestDecide:
         late = AT + 4 * DAY
         await decide(counter, view, admin("A2", at=late), at=late)
         for at, name in ((late - timedelta(seconds=1), DEFAULT_POLICY.name), (late, "policy/P1")):
-            version = await counter.run(lambda c, at=at: policy_in_force(c, at))
+            version = await counter.run(partial(policy_in_force, at=at))
             assert version.name == name
 
     async def test_nobody_adopts_his_own(self, counter: Counter) -> None:

@@ -32,9 +32,11 @@ WITHIN_S: Final = 30
 class Simulator:
     """One bank on one folder; it may be killed and started again."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, exchange: Path | None = None) -> None:
         self.folder = folder
         self.inbox, self.outbox = folder / "to-bank", folder / "from-bank"
+        if exchange is not None:
+            self.inbox, self.outbox = exchange / "outbox", exchange / "inbox"
         self.process: subprocess.Popen[str] | None = None
         self.http = httpx.Client()
 
@@ -128,9 +130,9 @@ class Simulator:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Simulator]:
-    """A bank that is gone afterwards, whatever happened."""
-    made = Simulator(folder)
+def running(folder: Path, exchange: Path | None = None) -> Iterator[Simulator]:
+    """A bank that is gone afterwards, whatever happened; ``exchange`` is the folder it shares."""
+    made = Simulator(folder, exchange)
     made.start()
     try:
         yield made
