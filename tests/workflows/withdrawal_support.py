@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from temporalio.client import WithStartWorkflowOperation, WorkflowHandle
 from temporalio.common import WorkflowIDConflictPolicy
@@ -18,7 +19,14 @@ from tests.tokens import VERIFIER, token_for
 from tests.workflows.support import Platform, eventually
 from tillkeeper.contracts.account import AccountState
 from tillkeeper.contracts.actor import Decision
-from tillkeeper.contracts.approval import Decide, Verdict
+from tillkeeper.contracts.approval import (
+    ApprovalPolicy,
+    Decide,
+    DecidePolicy,
+    PolicyView,
+    ProposePolicy,
+    Verdict,
+)
 from tillkeeper.contracts.order import OrderEvent, OrderMessage
 from tillkeeper.contracts.withdrawal import (
     WORKFLOW,
@@ -28,9 +36,11 @@ from tillkeeper.contracts.withdrawal import (
     WithdrawalView,
     withdrawal_workflow_id,
 )
+from tillkeeper.rules.approvals import POLICY_ADMIN
 from tillkeeper.rules.profiles import PrepaidProfile
 
-CANCEL = CancelWithdrawal(reason="不再需要", actor="user-1")
+SOON: Final = timedelta(seconds=3)
+CANCEL: Final = CancelWithdrawal(reason="不再需要", actor="user-1")
 
 
 @dataclass
@@ -81,6 +91,21 @@ class People:
         """Refuse what ``view`` shows."""
         return await self.decide(view, no(view, who, **more))
 
+    async def propose(self, policy: ApprovalPolicy, who: str = "A1", **more: Any) -> PolicyView:
+        """Propose a policy that begins in a moment, as a policy admin."""
+        fields: dict[str, Any] = {
+            "change": f"P-{self.platform.merchant}", "policy": policy, "reason": "试运行",
+            "effective_from": datetime.now(UTC) + SOON, "token": token_for(who, POLICY_ADMIN),
+        }  # fmt: skip
+        return await self.platform.till.propose_policy(ProposePolicy(**{**fields, **more}))
+
+    async def adopt(self, policy: ApprovalPolicy) -> PolicyView:
+        """Put a policy in force, by two people."""
+        proposed = await self.propose(policy)
+        adopted = await self.platform.till.decide_policy(proposed.change, judged(proposed))
+        await asyncio.sleep(SOON.total_seconds())
+        return adopted
+
     async def hold(self, amount_minor: int) -> None:
         """An order's fee; what is more than available becomes dues (P-44)."""
         message = OrderMessage(
@@ -106,6 +131,15 @@ class People:
         """The request's run."""
         workflow_id = withdrawal_workflow_id(self.platform.merchant, request)
         return self.platform.client.get_workflow_handle(workflow_id, result_type=WithdrawalView)
+
+
+def judged(view: PolicyView, who: str = "A2", **changes: Any) -> DecidePolicy:
+    """A second policy admin's yes to exactly this policy."""
+    fields: dict[str, Any] = {
+        "verdict": Verdict.APPROVE, "policy_digest": view.policy_digest,
+        "token": token_for(who, POLICY_ADMIN),
+    }  # fmt: skip
+    return DecidePolicy(**{**fields, **changes})
 
 
 def starting(people: People, asked: WithdrawalRequest) -> WithStartWorkflowOperation[Any, Any]:
