@@ -13,8 +13,8 @@ from activities.failures import Work, one_decision, one_transaction
 from activities.house import House
 from ledger.approvals import record_refusal, refused_by
 from ledger.audit import Audit
-from ledger.delegations import Delegations
-from ledger.policies import Policies
+from ledger.delegations import Delegations, delegation_decision
+from ledger.policies import Policies, policy_decision
 from tillkeeper.contracts.approval import (
     ApprovalDoor,
     DecidePolicy,
@@ -23,8 +23,6 @@ from tillkeeper.contracts.approval import (
     PolicyCommand,
     PolicyView,
     ProposePolicy,
-    delegation_workflow_id,
-    policy_workflow_id,
 )
 
 T = TypeVar("T")
@@ -65,13 +63,13 @@ class ApprovalActivities(ApprovalDoor):
 
     async def _said(self, command: Worded, work: Work[T]) -> T:
         if isinstance(command, DelegationCommand):
-            subject = delegation_workflow_id(command.body.delegation)
+            decision = delegation_decision(command)
         else:
-            subject = policy_workflow_id(command.change)
+            decision = policy_decision(command)
         house, text = self._house, command.body.token
         act = refused_by(house.recognise, text, command.at, house.profile.name)
         return await one_decision(
             house.engine,
             work,
-            lambda c, refusal: record_refusal(c, self._audit, act, subject, refusal),
+            lambda c, refusal: record_refusal(c, self._audit, act, decision, refusal),
         )

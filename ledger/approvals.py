@@ -19,7 +19,7 @@ from ledger.audit import Act, Audit
 from ledger.engine import execute, fetch
 from tillkeeper.contracts.actor import ActorToken, Decision, decision_digest
 from tillkeeper.contracts.approval import DecisionView, Verdict
-from tillkeeper.contracts.errors import Broken, Code, Rejected
+from tillkeeper.contracts.errors import Broken, Code, Reason, Rejected
 from tillkeeper.rules.approvals import Counted, Delegated
 from tillkeeper.sealing import KeyRing
 
@@ -32,11 +32,20 @@ NOBODY: Final = "unknown"
 
 _REFUSE: Final = "refuse_decision"
 
-_SPENT: Final = "SELECT decision FROM spent_tokens WHERE token = $1"
+_SPENT: Final = "SELECT decision, refused FROM spent_tokens WHERE token = $1"
 
 _SPEND: Final = """
 INSERT INTO spent_tokens (token, decision, subject, actor, at)
 VALUES ($1, $2, $3, $4, $5) ON CONFLICT (token) DO NOTHING RETURNING token"""
+
+_SPEND_REFUSED: Final = """
+INSERT INTO spent_tokens (token, decision, subject, actor, at, refused)
+VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (token) DO NOTHING"""
+
+_TOKENS_OWN: Final = frozenset(
+    {Code.TOKEN_MISSING, Code.TOKEN_INVALID, Code.TOKEN_EXPIRED, Code.TOKEN_SPENT}
+)
+"""Refusals by which a token is not spent: nobody has used it."""
 
 _COUNT: Final = """
 INSERT INTO decisions (subject, verdict, level, actor, on_behalf_of, decision, token, reason_sealed,
@@ -87,7 +96,8 @@ async def spend_token(
     """Spend the token on exactly this decision; False where it was spent on this very one before.
 
     A spent token is known before its expiry is looked at, so that the same act is answered alike
-    for ever. Raises Rejected(TOKEN_SPENT | TOKEN_EXPIRED | TOKEN_INVALID).
+    for ever, a refused one by the same codes: another try needs another token. Raises
+    Rejected(TOKEN_SPENT | TOKEN_EXPIRED | TOKEN_INVALID | …).
     """
     digest = decision_digest(decision)
     if await _spent_on(connection, token, digest):
@@ -173,20 +183,31 @@ def refused_by(verify: Verify, text: str, at: datetime, profile: str) -> Act:
 
 
 async def record_refusal(
-    connection: AsyncConnection, audit: Audit, act: Act, subject: str, refusal: Rejected
+    connection: AsyncConnection, audit: Audit, act: Act, decision: Decision, refusal: Rejected
 ) -> None:
-    """Write a refused decision into the audit, in a transaction of its own; once for one call."""
+    """Write a refused decision into the audit, once for one call, and spend its token on it.
+
+    In a transaction of its own, for the refusal undid the other one. So a token that lies in a
+    history is good for nothing any more, whatever became of it.
+    """
     after: dict[str, Any] = {"refused": [code.value for code in refusal.codes]}
     told = after if act.token is None else {**after, "token": act.token}
-    known = (subject, act.action, act.actor, act.at, json.dumps(told))
+    known = (decision.subject, act.action, act.actor, act.at, json.dumps(told))
     if not (await fetch(connection, _REFUSED, known))[0][0]:
-        await audit.record(connection, act, subject, before={}, after=after)
+        await audit.record(connection, act, decision.subject, before={}, after=after)
+    if act.token is not None and not _TOKENS_OWN.intersection(refusal.codes):
+        digest = decision_digest(decision)
+        row = (act.token, digest, decision.subject, act.actor, act.at, after["refused"])
+        await execute(connection, _SPEND_REFUSED, row)
 
 
 async def _spent_on(connection: AsyncConnection, token: ActorToken, digest: str) -> bool:
     found = await fetch(connection, _SPENT, (token.token_id,))
     if found and found[0].decision != digest:
         raise Rejected(Code.TOKEN_SPENT, detail="the token was spent on another decision")
+    if found and found[0].refused is not None:
+        detail = "as before; another try needs another token"
+        raise Rejected(*(Reason(code=Code(one), detail=detail) for one in found[0].refused))
     return bool(found)
 
 

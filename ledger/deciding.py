@@ -2,7 +2,7 @@
 
 Promises that who decides is what a verified token says, that a decision names exactly the amount
 and the payee that stand, and that the same decision with the same token is answered alike for ever.
-A refused decision counts nowhere and spends no token; it is written to the audit afterwards.
+A refused decision counts nowhere; its token is spent and it is in the audit afterwards.
 """
 
 from __future__ import annotations
@@ -70,10 +70,7 @@ class Deciding:
         body, at = command.body, command.at
         token = self._verify(body.token, at)
         held = await self._withdrawals.hold(connection, command)
-        shown = decision_on(held.row, body.verdict, body.payee_digest)
-        decision = shown.model_copy(
-            update={"amount_minor": body.amount_minor, "currency": body.currency}
-        )
+        decision = _said_in(command)
         if await spend_token(connection, token, decision, at):
             said = _Said(token, decision, body.verdict, body.reason or "", at)
             await self._count(held, said)
@@ -82,10 +79,9 @@ class Deciding:
     async def refuse(
         self, connection: AsyncConnection, command: WithdrawalCommand[Decide], refusal: Rejected
     ) -> None:
-        """Write a refused decision to the audit, for nothing else is kept of it."""
+        """Write a refused decision to the audit; its token is spent."""
         act = refused_by(self._verify, command.body.token, command.at, self._profile.name)
-        subject = withdrawal_workflow_id(command.merchant, command.request)
-        await record_refusal(connection, self._audit, act, subject, refusal)
+        await record_refusal(connection, self._audit, act, _said_in(command), refusal)
 
     async def _count(self, held: Held, said: _Said) -> None:
         """Judge, count, and do what follows from it."""
@@ -145,6 +141,18 @@ def _may_come(state: WithdrawalState, verdict: Verdict) -> bool:
     if verdict is Verdict.REJECT:
         return state in (WithdrawalState.WAITING_APPROVAL, WithdrawalState.APPROVED)
     return state is WithdrawalState.WAITING_APPROVAL
+
+
+def _said_in(command: WithdrawalCommand[Decide]) -> Decision:
+    """What the command decides, in the words it came in."""
+    body = command.body
+    return Decision(
+        subject=withdrawal_workflow_id(command.merchant, command.request),
+        verdict=body.verdict.value,
+        amount_minor=body.amount_minor,
+        currency=body.currency,
+        shown=body.payee_digest,
+    )
 
 
 def _stale(held: Held, decision: Decision) -> list[Reason]:

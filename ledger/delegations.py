@@ -54,9 +54,8 @@ class Delegations:
         """Record a delegation by whoever the token names; the same one again, the same answer."""
         body, at = command.body, command.at
         token = self._verify(body.token, at)
-        stamp = fingerprint(body.model_copy(update={"token": ""}))
-        subject = delegation_workflow_id(body.delegation)
-        decision = Decision(subject=subject, verdict="DELEGATE", shown=stamp)
+        stamp = _stamp(body)
+        decision = delegation_decision(command)
         new = not await fetch(connection, _READ, (body.delegation,))
         if await spend_token(connection, token, decision, at) and new:
             judge_delegation(body, token, at)
@@ -103,3 +102,14 @@ def _view(row: Any) -> DelegationView:
         until=row.until,
         fingerprint=row.fingerprint,
     )
+
+
+def delegation_decision(command: DelegationCommand) -> Decision:
+    """What a delegation's token is spent on."""
+    body = command.body
+    subject = delegation_workflow_id(body.delegation)
+    return Decision(subject=subject, verdict="DELEGATE", shown=_stamp(body))
+
+
+def _stamp(body: Delegate) -> str:
+    return fingerprint(body.model_copy(update={"token": ""}))

@@ -124,9 +124,7 @@ class Policies:
         body = command.body
         token = self._verify(body.token, command.at)
         digest = policy_digest(body.policy, body.effective_from)
-        decision = Decision(
-            subject=policy_workflow_id(command.change), verdict="PROPOSE", shown=digest
-        )
+        decision = policy_decision(command)
         new = not await fetch(connection, _READ, (command.change,))
         if await spend_token(connection, token, decision, command.at) and new:
             judge_policy_proposal(body, token, command.at)
@@ -144,9 +142,7 @@ class Policies:
         token = self._verify(body.token, at)
         await fetch(connection, _LOCK, (command.change,))
         row = await _row(connection, command.change)
-        decision = Decision(
-            subject=row.subject, verdict=body.verdict.value, shown=body.policy_digest
-        )
+        decision = policy_decision(command)
         if await spend_token(connection, token, decision, at):
             _judge(row, token, body)
             made = Made(token, decision, "policy", reason=body.reason or "")
@@ -248,3 +244,14 @@ def _opened(row: Any) -> PolicyRow:
     plain["state"] = PolicyState(row.state)
     plain["policy"] = ApprovalPolicy.model_validate_json(row.policy)
     return PolicyRow(**plain)
+
+
+def policy_decision(
+    command: PolicyCommand[ProposePolicy] | PolicyCommand[DecidePolicy],
+) -> Decision:
+    """What a command says of a policy: what its token is spent on."""
+    body, subject = command.body, policy_workflow_id(command.change)
+    if isinstance(body, ProposePolicy):
+        shown = policy_digest(body.policy, body.effective_from)
+        return Decision(subject=subject, verdict="PROPOSE", shown=shown)
+    return Decision(subject=subject, verdict=body.verdict.value, shown=body.policy_digest)

@@ -86,10 +86,12 @@ class Proofs:
     async def refuse(
         self, connection: AsyncConnection, command: ItemCommand[Any], refusal: Rejected
     ) -> None:
-        """Write a refused act to the audit, for nothing else is kept of it."""
+        """Write a refused act to the audit; its token is spent."""
         act = refused_by(self._verify, command.body.token, command.at, self._profile)
-        subject = item_workflow_id(command.item)
-        await record_refusal(connection, self._audit, act, subject, refusal)
+        decision = Decision(
+            subject=item_workflow_id(command.item), verdict=type(command.body).__name__
+        )
+        await record_refusal(connection, self._audit, act, decision, refusal)
 
 
 def good(token: ActorToken | None, at: datetime) -> None:

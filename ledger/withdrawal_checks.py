@@ -135,7 +135,7 @@ SELECT 'decisions', d.id, format('%s by %s with a token of his own, spent on it'
        format('token spent on %s by %s', t.subject, t.actor), count(*) OVER ()
   FROM decisions d LEFT JOIN spent_tokens t USING (token)
  WHERE t.token IS NULL OR t.subject <> d.subject OR t.decision <> d.decision
-    OR t.actor <> d.actor
+    OR t.actor <> d.actor OR t.refused IS NOT NULL
  ORDER BY d.id LIMIT 1"""
 
 _AUDITED: Final = f"""

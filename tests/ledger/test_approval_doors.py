@@ -163,11 +163,27 @@ class TestRefused:
         assert after == {
             "refused": ["OWN_REQUEST"], "token": VERIFIER.recognise(token, AT).token_id,
         }  # fmt: skip
-        for table in ("decisions", "spent_tokens", "payments"):
+        for table in ("decisions", "payments"):
             assert await counter.count(table) == 0
         later = AT.replace(minute=1)
         await refused(doors.decide_withdrawal(command(body, later)))
         assert len(await counter.rows(_REFUSED)) == 2
+
+    async def test_a_refused_decisions_token_is_good_for_no_other(
+        self, house: House, counter: Counter
+    ) -> None:
+        """S3: whoever finds it in a history can decide nothing with it."""
+        await counter.account()
+        doors = WithdrawalActivities(house)
+        view = await doors.submit_withdrawal(command(REQUEST))
+        token = token_for("O1", "operations", at=AT)
+        stale = counter.decision(view, token).model_copy(update={"amount_minor": 1})
+        assert await refused(doors.decide_withdrawal(command(stale))) == (Code.DECISION_STALE,)
+        right = counter.decision(view, token)
+        assert await refused(doors.decide_withdrawal(command(right))) == (Code.TOKEN_SPENT,)
+        assert await refused(doors.decide_withdrawal(command(stale))) == (Code.DECISION_STALE,)
+        fresh = counter.decision(view, token_for("O1", "operations", at=AT))
+        assert (await doors.decide_withdrawal(command(fresh))).decisions
 
     async def test_without_a_token_nobody_is_named(self, house: House, counter: Counter) -> None:
         """S3: whatever the body says; a raw client of Temporal gets no further."""

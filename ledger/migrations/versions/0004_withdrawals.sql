@@ -45,7 +45,8 @@ CREATE TABLE spent_tokens (
     decision    text        NOT NULL,              -- decision_digest of what it was spent on
     subject     text        NOT NULL,
     actor       text        NOT NULL,
-    at          timestamptz NOT NULL
+    at          timestamptz NOT NULL,
+    refused     text[]                             -- the codes, where the decision was refused; NULL: it took effect
 );
 
 CREATE TABLE withdrawals (
