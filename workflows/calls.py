@@ -26,12 +26,14 @@ START_TO_CLOSE: Final = timedelta(seconds=10)
 class Pace:
     """How long one try may take, and how long it may be silent where it takes long.
 
-    ``bank`` calls run on the bank's own queue, ``<queue>-bank``, at the rate that the bank takes.
+    ``bank`` calls run on the bank's own queue, ``<queue>-bank``, at the rate that the bank takes;
+    ``queued`` says how long they may wait there.
     """
 
     within: timedelta = START_TO_CLOSE
     heartbeat: timedelta | None = None
     bank: bool = False
+    queued: timedelta | None = None
 
 
 QUICK: Final = Pace()
@@ -66,6 +68,7 @@ async def call(
         result_type=_answer_type(door),
         start_to_close_timeout=pace.within,
         heartbeat_timeout=pace.heartbeat,
+        schedule_to_start_timeout=pace.queued,
         retry_policy=retry,
         task_queue=bank_queue(workflow.info().task_queue) if pace.bank else None,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -53,8 +54,14 @@ OUTBOX_PATIENCE: Final = timedelta(minutes=15)
 TRY_AGAIN_AFTER: Final = timedelta(seconds=30)
 """How long a payment that was not even marked waits before it is given to the door again."""
 
+UNTAKEN_MAX: Final = 3
+"""After so many tries that did not get as far as the mark, a person is told."""
+
 AT_THE_BANK: Final = Pace(within=timedelta(seconds=60), heartbeat=timedelta(seconds=10), bank=True)
 """Longer than the door's own limit; a call whose worker died is known after ten seconds."""
+
+GIVEN: Final = replace(AT_THE_BANK, queued=timedelta(minutes=5))
+"""A call that nobody takes is given up: nothing has left, and a person is told in the end."""
 
 Look = Callable[[Any, PayoutCommand], Awaitable[PayoutView]]
 Door = Callable[[Any, PayoutCommand], Awaitable[Any]]
@@ -73,7 +80,7 @@ class PayoutWorkflow(Lifecycle):
         self._view: PayoutView | None = None
         self._nudged = False
         self._writing: asyncio.Task[str] | None = None
-        self._giving: asyncio.Task[PayoutView | None] | None = None
+        self._untaken = 0
         self._start, self._refused = start_input(raw, PayoutStart, _id_of)
         self._name = "" if self._start is None else _current(self._start)
         super().__init__(() if self._start is None else self._start.not_understood)
@@ -142,12 +149,9 @@ class PayoutWorkflow(Lifecycle):
 
     async def _give(self) -> None:
         """Give it to the bank's door, once; whatever comes of that, the database tells."""
-        if self._giving is None:
-            self._giving = asyncio.create_task(self._submit())
-        if not await self._until(self._giving.done, OUTBOX_PATIENCE):
-            await self._hold(PayoutDoor.submit_payment, self._giving.done, Code.UNAVAILABLE)
-            return
-        giving, self._giving = self._giving, None
+        # A task of its own, which a request to cancel does not reach.
+        giving = asyncio.create_task(self._submit())
+        await self.wait(giving.done)
         try:
             view = giving.result()
         except Rejected as refusal:
@@ -159,13 +163,19 @@ class PayoutWorkflow(Lifecycle):
         await self._look(PayoutDoor.read_payment)
         if self._state is PaymentState.RECORDED:
             # It was not even marked, so nothing has left.
+            self._untaken += 1
+            told = self._untaken >= UNTAKEN_MAX
+            if told:
+                self._stuck(PayoutDoor.submit_payment, Code.UNAVAILABLE)
             await self._until(lambda: self._nudged, TRY_AGAIN_AFTER)
+            if told:
+                self.needs_person = ""
 
     async def _submit(self) -> PayoutView | None:
         """One call, never repeated; None where it was not answered (decision 0014)."""
         door = PayoutDoor.submit_payment
         try:
-            return await call(door, self._command(), pace=AT_THE_BANK, retry=ONCE)
+            return await call(door, self._command(), pace=GIVEN, retry=ONCE)
         except ActivityError as error:
             refusal = refusal_in(error)
             if refusal is not None:
@@ -202,17 +212,22 @@ class PayoutWorkflow(Lifecycle):
 
     async def _hold(self, door: Door, mended: Callable[[], bool], code: Code) -> None:
         """Until that is mended, or a nudge, or the next look: a debit may prove that it left."""
-        stuck = f"{door.__name__}: {code}"
-        if not self.needs_person:
-            self.needs_person = stuck
-            workflow.upsert_search_attributes([NEEDS_PERSON.value_set(True)])
-            workflow.logger.error("waits for a person: %s", stuck)
+        stuck = self._stuck(door, code)
         patience = timedelta(seconds=self._patience())
         in_time = await self._until(lambda: mended() or self._nudged, patience)
         self._nudged = False
         if self.needs_person == stuck:
             self.needs_person = ""
         await self._look(PayoutDoor.read_payment if in_time else PayoutDoor.note_overdue_payment)
+
+    def _stuck(self, door: Door, code: Code) -> str:
+        """Show that a person is needed; answers for what."""
+        stuck = f"{door.__name__}: {code}"
+        if not self.needs_person:
+            self.needs_person = stuck
+            workflow.upsert_search_attributes([NEEDS_PERSON.value_set(True)])
+            workflow.logger.error("waits for a person: %s", stuck)
+        return stuck
 
     async def _until(self, condition: Callable[[], bool], within: timedelta) -> bool:
         """Wait for ``condition``; False where it did not come in time."""
