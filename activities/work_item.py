@@ -1,12 +1,19 @@
-"""The door to the desk (P-29, C-05, C-07): each method is one transaction, safe to run twice."""
+"""The door to the desk (P-29, C-05, C-07): each method is one transaction, safe to run twice.
+
+A refused decision is undone as a whole, then written to the audit in a transaction of its own.
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
 from temporalio import activity
 
-from activities.failures import one_transaction
+from activities.failures import Work, one_decision, one_transaction
 from activities.house import House
+from ledger.audit import Audit
 from ledger.desk import Desk
+from ledger.proofs import Proofs
 from ledger.receiving import Receiver
 from ledger.remedies import Remedies
 from ledger.workitems import ItemRows
@@ -29,7 +36,9 @@ class WorkItemActivities(WorkItemDoor):
         self._engine = house.engine
         receiver = Receiver(house.ring, house.accounts, house.profile)
         remedies = Remedies(receiver, lambda c: house.rail(c) is not None, house.rails)
-        self._desk = Desk(ItemRows(house.ring), remedies, house.profile.name)
+        name = house.profile.name
+        proofs = Proofs(house.recognise, Audit(house.ring), name)
+        self._desk = Desk(ItemRows(house.ring), remedies, proofs, name)
 
     @activity.defn
     async def read_item(self, command: ItemCommand[None]) -> ItemView:
@@ -49,14 +58,19 @@ class WorkItemActivities(WorkItemDoor):
     @activity.defn
     async def propose_action(self, command: ItemCommand[Propose]) -> ItemView:
         """Propose, or acknowledge what needs no second person."""
-        return await one_transaction(self._engine, lambda c: self._desk.propose(c, command))
+        return await self._said(command, lambda c: self._desk.propose(c, command))
 
     @activity.defn
     async def approve_proposal(self, command: ItemCommand[Approve]) -> ItemView:
         """Do what was proposed and close the item, in one transaction (P-29, C-07)."""
-        return await one_transaction(self._engine, lambda c: self._desk.approve(c, command))
+        return await self._said(command, lambda c: self._desk.approve(c, command))
 
     @activity.defn
     async def reject_proposal(self, command: ItemCommand[RejectProposal]) -> ItemView:
         """Refuse what was proposed."""
-        return await one_transaction(self._engine, lambda c: self._desk.reject(c, command))
+        return await self._said(command, lambda c: self._desk.reject(c, command))
+
+    async def _said(self, command: ItemCommand[Any], work: Work[ItemView]) -> ItemView:
+        return await one_decision(
+            self._engine, work, lambda c, refusal: self._desk.refuse(c, command, refusal)
+        )

@@ -15,6 +15,7 @@ from typer.exceptions import TyperException
 from console import (
     account,
     approvals,
+    audit,
     bank,
     inbox,
     orders,
@@ -22,6 +23,7 @@ from console import (
     policy,
     receipt,
     streams,
+    token,
     topup,
     withdrawal,
 )
@@ -49,8 +51,10 @@ app.add_typer(withdrawal.app, name="withdrawal")
 app.add_typer(approvals.app, name="approvals")
 app.add_typer(policy.app, name="policy")
 app.add_typer(orders.app, name="orders")
+app.add_typer(token.app, name="token")
 app.add_typer(bank.app, name="bank")
 app.add_typer(inbox.app, name="inbox")
+app.add_typer(audit.app, name="audit")
 app.command("statement")(statement)
 app.command("verify")(verify)
 app.command("demo")(demo)

@@ -21,6 +21,8 @@ from temporalio.client import Client
 from temporalio.service import RPCError, TLSConfig
 
 from gateways.bank.simulator.client import SimulatorClient
+from gateways.identity.issuer import ISSUER_FILE, DevelopmentIssuer
+from gateways.identity.tokens import KeysRefused
 from ledger.engine import make_engine
 from tillkeeper.client import Tillkeeper
 from tillkeeper.codec import data_converter
@@ -55,6 +57,8 @@ class Surroundings(BaseSettings):
     temporal_tls_key: Path | None = None
     key_ring_file: Path | None = None
     key_ring: SecretStr | None = None
+    environment: str = "dev"
+    token_keys_file: Path | None = None
     bank_simulator_port: int | None = None
     profile: str = "jd-prepaid@2023-11"
 
@@ -121,6 +125,22 @@ class House:
         if self._ring is None:
             self._ring = self._read_ring()
         return self._ring
+
+    @property
+    def issuer(self) -> DevelopmentIssuer:
+        """The issuer of tokens that `up` made. Raises Rejected(SETTINGS_INVALID)."""
+        wanted = self._surroundings
+        if wanted.environment != "dev" or wanted.token_keys_file is not None:
+            raise _invalid("tokens come from your own issuer here; this one is for development")
+        path = wanted.home / ISSUER_FILE
+        try:
+            return DevelopmentIssuer.from_json(path.read_text(encoding="utf-8"))
+        except OSError:
+            raise _invalid(f"the issuer {path} cannot be read: `make up` makes it") from None
+        except KeysRefused as refused:
+            raise _invalid(f"the issuer {path} is refused: {refused}") from None
+        except UnicodeDecodeError:
+            raise _invalid(f"the issuer {path} is refused: it is not a text") from None
 
     async def tillkeeper(self) -> Tillkeeper:
         """The workflows. Raises Unavailable, Rejected(SETTINGS_INVALID)."""

@@ -15,7 +15,16 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from console.asking import ACTOR, Actor, ReasonOption, fields_from, read_model, with_house
+from console.asking import (
+    ACTOR,
+    Actor,
+    ReasonOption,
+    TokenFile,
+    fields_from,
+    read_model,
+    token_text,
+    with_house,
+)
 from console.connection import House
 from console.output import AsJson, answer, json_wanted, people, presentable, show
 from ledger.engine import in_transaction
@@ -35,6 +44,7 @@ from tillkeeper.contracts.workitem import (
     ReturnTo,
     WaitingRun,
 )
+from tillkeeper.rules.proving import NEEDS_NO_TOKEN
 
 app = typer.Typer(help="Work for people: claim, propose, decide.", no_args_is_help=True)
 
@@ -138,10 +148,13 @@ def propose(
         ),
     ] = None,
     actor: Actor = ACTOR,
+    token_file: TokenFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Propose what a second person decides; ACKNOWLEDGE closes an item at once."""
+    """Propose what a second person decides; ACKNOWLEDGE closes an item at once, without a token."""
     fields: dict[str, Any] = {"action": action.value, "reason": reason, "actor": actor}
+    if action not in NEEDS_NO_TOKEN or token_file is not None:
+        fields["token"] = token_text(token_file)
     if target is not None:
         fields["target"] = target
     if return_to is not None:
@@ -156,12 +169,19 @@ def propose(
 
 
 @app.command("approve")
-def approve(item: Item, proposal: Number, actor: Actor = ACTOR, as_json: AsJson = False) -> None:
+def approve(
+    item: Item,
+    proposal: Number,
+    actor: Actor = ACTOR,
+    token_file: TokenFile = None,
+    as_json: AsJson = False,
+) -> None:
     """Approve a proposal of somebody else: it is done, and the item closed."""
+    said = {"proposal": proposal, "actor": actor, "token": token_text(token_file)}
 
     async def work(house: House) -> ItemView:
         shown = (await _read(house, item)).proposal
-        fields: dict[str, Any] = {"proposal": proposal, "actor": actor, "action": ItemAction.MATCH}
+        fields: dict[str, Any] = said | {"action": ItemAction.MATCH}
         if shown is not None:
             named = {"action", "target", "amount_minor", "payee_digest"}
             fields |= shown.model_dump(mode="json", include=named)
@@ -176,10 +196,12 @@ def reject(
     proposal: Number,
     reason: ReasonOption,
     actor: Actor = ACTOR,
+    token_file: TokenFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Refuse a proposal of somebody else; the item stays open."""
-    fields = {"proposal": proposal, "reason": reason, "actor": actor}
+    said = {"reason": reason, "actor": actor, "token": token_text(token_file)}
+    fields = {"proposal": proposal, **said}
     body = read_model(RejectProposal, fields)
 
     async def work(house: House) -> ItemView:

@@ -183,10 +183,15 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
+def local_time(moment: datetime) -> str:
+    """A moment for people, in the business zone."""
+    return moment.astimezone(zone(BUSINESS_ZONE)).isoformat(sep=" ", timespec="seconds")
+
+
 def _text(value: Any) -> str:
     """A value for people; times in the business zone."""
     if isinstance(value, datetime):
-        return value.astimezone(zone(BUSINESS_ZONE)).isoformat(sep=" ", timespec="seconds")
+        return local_time(value)
     if isinstance(value, Mapping):
         if value.keys() == _STEP:
             return _step(value)

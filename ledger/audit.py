@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ledger.engine import execute
+from ledger.engine import execute, fetch
 from tillkeeper.sealing import KeyRing
 
 SYSTEM: Final = "tillkeeper"
@@ -27,6 +27,12 @@ _INSERT_ALL: Final = """
 INSERT INTO audit (subject, action, actor, reason_sealed, before, after, profile, at)
 SELECT c.subject, $4, $5, $6::bytea, c.before::jsonb, c.after::jsonb, $7, $8
   FROM unnest($1::text[], $2::text[], $3::text[]) AS c (subject, before, after)"""
+
+_HISTORY: Final = """
+SELECT a.id, c.place, a.action, a.actor, a.reason_sealed, a.before::text, a.after::text, a.profile,
+       a.at, a.recorded_at
+  FROM audit a LEFT JOIN audit_chain c ON c.audit = a.id
+ WHERE a.subject = $1 ORDER BY a.id DESC LIMIT $2"""
 
 Change = tuple[str, dict[str, Any], dict[str, Any]]
 """A subject, and its fields before and after."""
@@ -45,6 +51,22 @@ class Act:
     profile: str
     reason: str = ""
     token: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRow:
+    """One row as it stands, its reason opened; ``place`` in the chain is None until it has one."""
+
+    id: int
+    place: int | None
+    action: str
+    actor: str
+    reason: str
+    before: dict[str, Any]
+    after: dict[str, Any]
+    profile: str
+    at: datetime
+    recorded_at: datetime
 
 
 class Audit:
@@ -75,6 +97,21 @@ class Audit:
         columns = ([c[0] for c in changes], [d[0] for d in differing], [d[1] for d in differing])
         parameters = (*columns, act.action, act.actor, self._reason(act), act.profile, act.at)
         await execute(connection, _INSERT_ALL, parameters)
+
+    async def history(
+        self, connection: AsyncConnection, subject: str, limit: int
+    ) -> list[AuditRow]:
+        """The latest ``limit`` rows of ``subject``, oldest first, with what people typed."""
+        rows = await fetch(connection, _HISTORY, (subject, limit))
+        return [self._opened(*row) for row in reversed(rows)]
+
+    def _opened(
+        self, number: int, place: int | None, action: str, actor: str, *rest: Any
+    ) -> AuditRow:
+        sealed, before, after, *when = rest
+        reason = "" if sealed is None else self._ring.open_text(sealed, purpose=REASON)
+        old, new = json.loads(before), json.loads(after)
+        return AuditRow(number, place, action, actor, reason, old, new, *when)
 
     def _reason(self, act: Act) -> bytes | None:
         return self._ring.seal_text(act.reason, purpose=REASON) if act.reason else None

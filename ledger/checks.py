@@ -295,7 +295,8 @@ SELECT 'refusals', r.key, 'a key is refused or posted', format('posted as transf
 _WALLS: Final = """
 WITH watched AS (
     SELECT c.oid, c.relname::text AS name, c.relowner, c.relacl FROM pg_class c
-     WHERE c.relname IN ('transfers', 'refusals', 'audit')
+     WHERE c.relname IN ('transfers', 'refusals', 'audit', 'audit_chain', 'decisions',
+                         'spent_tokens', 'delegations', 'notices')
        AND c.relnamespace = 'public'::regnamespace),
 wanted AS (
     SELECT w.oid, w.name, w.name || s.suffix AS wall, s.type

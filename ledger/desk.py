@@ -1,8 +1,8 @@
 """The desk: people claim work items, propose, and decide; each act is one transaction (P-29, C-05).
 
 Promises that what an approval does, the item's outcome and an audit that names both people and the
-reason stand or fall together (C-07), and that an act done twice acts once. A refusal changes
-nothing.
+reason stand or fall together (C-07), that whoever moves money proved who he is, and that an act
+done twice acts once. A refusal changes nothing.
 """
 
 from __future__ import annotations
@@ -13,8 +13,12 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ledger.audit import Act
+from ledger.proofs import Proofs, Said, good
 from ledger.remedies import Approval, Remedies
 from ledger.workitems import Item, ItemRows, item_view
+from tillkeeper.contracts.actor import ActorToken
+from tillkeeper.contracts.approval import Verdict
+from tillkeeper.contracts.errors import Rejected
 from tillkeeper.contracts.workitem import (
     Approve,
     ClaimItem,
@@ -39,9 +43,10 @@ from tillkeeper.rules.desk import (
 class Desk:
     """The acts on work items, inside the caller's transaction; raises Rejected for a refusal."""
 
-    def __init__(self, rows: ItemRows, remedies: Remedies, profile: str) -> None:
+    def __init__(self, rows: ItemRows, remedies: Remedies, proofs: Proofs, profile: str) -> None:
         self._rows = rows
         self._remedies = remedies
+        self._proofs = proofs
         self._profile = profile
 
     async def read(self, connection: AsyncConnection, command: ItemCommand[Any]) -> ItemView:
@@ -62,9 +67,11 @@ class Desk:
         self, connection: AsyncConnection, command: ItemCommand[ReleaseItem]
     ) -> ItemView:
         """Give the item back; what its proposer proposed is withdrawn."""
+        token = self._proofs.read(command.body, command.at)
         item, body = await self._rows.locked(connection, command.item), command.body
         if judge_release(item_view(item), body):
-            act = self._act("release_item", command, body.reason)
+            good(token, command.at)
+            act = self._act("release_item", command, body.reason, token)
             item = await self._rows.change(
                 connection, item, act,
                 state=ItemState.OPEN, owner=None, claimed_at=None, **_NOTHING_PROPOSED,
@@ -73,6 +80,7 @@ class Desk:
 
     async def propose(self, connection: AsyncConnection, command: ItemCommand[Propose]) -> ItemView:
         """Propose what needs a second person; what needs none is done, and closes the item."""
+        token = self._proofs.read(command.body, command.at)
         item, body = await self._rows.read(connection, command.item), command.body
         if not judge_proposal(item_view(item), body):
             return item_view(item)
@@ -83,7 +91,9 @@ class Desk:
         item = await self._rows.locked(connection, command.item)
         if not judge_proposal(item_view(item), body):
             return item_view(item)
-        proposal = await self._remedies.check(connection, item, body)
+        proposal = await self._remedies.check(connection, item, body.act)
+        shown = replace(item, proposals=item.proposals + 1, proposal=proposal)
+        await self._proofs.spend(connection, shown, Said("PROPOSE", token, command.at))
         changes: dict[str, Any] = {
             "state": ItemState.PROPOSED,
             "owner": body.actor,
@@ -95,7 +105,7 @@ class Desk:
             "proposed_by": body.actor,
             "proposed_at": command.at,
         }
-        act = self._act(f"propose_{body.action.lower()}", command, body.reason)
+        act = self._act(f"propose_{body.action.lower()}", command, body.reason, token)
         if sheet is not None:
             done = Approval(replace(item, **changes), act)
             changes["target"] = await self._remedies.apply(sheet, done)
@@ -107,6 +117,7 @@ class Desk:
 
     async def approve(self, connection: AsyncConnection, command: ItemCommand[Approve]) -> ItemView:
         """Do what was proposed, and close the item."""
+        token = self._proofs.read(command.body, command.at)
         item, body = await self._rows.read(connection, command.item), command.body
         if not judge_approval(item_view(item), body):
             return item_view(item)
@@ -115,7 +126,8 @@ class Desk:
         item = await self._rows.locked(connection, command.item)
         if not judge_approval(item_view(item), body):
             return item_view(item)
-        act = self._act(f"approve_{body.action.lower()}", command, _reason(item))
+        await self._proofs.spend(connection, item, Said(Verdict.APPROVE, token, command.at))
+        act = self._act(f"approve_{body.action.lower()}", command, _reason(item), token)
         target = await self._remedies.apply(sheet, Approval(item, act))
         after = await self._rows.change(
             connection, item, act, target=target, decided_by=body.actor, **_closing(body, command)
@@ -127,16 +139,31 @@ class Desk:
         self, connection: AsyncConnection, command: ItemCommand[RejectProposal]
     ) -> ItemView:
         """Refuse what was proposed; the item stays with its owner."""
+        token = self._proofs.read(command.body, command.at)
         item, body = await self._rows.locked(connection, command.item), command.body
         if judge_rejection(item_view(item), body):
-            act = self._act("reject_proposal", command, body.reason)
+            await self._proofs.spend(connection, item, Said(Verdict.REJECT, token, command.at))
+            act = self._act("reject_proposal", command, body.reason, token)
             item = await self._rows.change(
                 connection, item, act, state=ItemState.CLAIMED, **_NOTHING_PROPOSED
             )
         return item_view(item)
 
-    def _act(self, action: str, command: ItemCommand[Any], reason: str = "") -> Act:
-        return Act(action, command.body.actor, command.at, self._profile, reason)
+    async def refuse(
+        self, connection: AsyncConnection, command: ItemCommand[Any], refusal: Rejected
+    ) -> None:
+        """Write a refused act to the audit, in a transaction of its own."""
+        await self._proofs.refuse(connection, command, refusal)
+
+    def _act(
+        self,
+        action: str,
+        command: ItemCommand[Any],
+        reason: str = "",
+        token: ActorToken | None = None,
+    ) -> Act:
+        proof = None if token is None else token.token_id
+        return Act(action, command.body.actor, command.at, self._profile, reason, proof)
 
 
 _NOTHING_PROPOSED = {

@@ -46,7 +46,7 @@ async def export_csv(
     """
     async with snapshot(engine) as connection:
         statement = await open_statement(connection, wanted)
-        async with _published(target, overwrite=overwrite) as path:
+        async with published(target, overwrite=overwrite) as path:
             writer = _Writer(path.open("wb"))
             try:
                 await statement.copy(writer.write)
@@ -70,7 +70,7 @@ async def export_xlsx(
     """
     async with snapshot(engine) as connection:
         statement = await open_statement(connection, wanted)
-        async with _published(target, overwrite=overwrite) as path:
+        async with published(target, overwrite=overwrite) as path:
             book = Workbook(
                 path, currency=wanted.currency, zone_name=wanted.zone, rows_max=rows_max
             )
@@ -109,7 +109,7 @@ class _Writer:
 
 
 @asynccontextmanager
-async def _published(target: Path, *, overwrite: bool) -> AsyncIterator[Path]:
+async def published(target: Path, *, overwrite: bool) -> AsyncIterator[Path]:
     """A temporary path that becomes ``target`` when the block succeeds; gone when it does not.
 
     Raises Rejected(FILE_EXISTS | FILE_UNWRITABLE), Unavailable when the system is short of room.
@@ -118,7 +118,7 @@ async def _published(target: Path, *, overwrite: bool) -> AsyncIterator[Path]:
     try:
         _refuse_existing(target, overwrite=overwrite)
         room = Path(mkdtemp(prefix=".", suffix=".part", dir=target.parent))
-        path = room / f"statement{target.suffix}"
+        path = room / f"new{target.suffix}"
         yield path
         await asyncio.to_thread(_publish, path, target, overwrite=overwrite)
     except OSError as error:
@@ -131,7 +131,7 @@ async def _published(target: Path, *, overwrite: bool) -> AsyncIterator[Path]:
 def _failure(error: OSError) -> Rejected | Unavailable:
     """A name that cannot be written is the caller's, a full disk is ours."""
     why = os.strerror(error.errno) if error.errno else type(error).__name__
-    detail = f"the statement's file cannot be written: {why}"
+    detail = f"the file cannot be written: {why}"
     if error.errno in _CALLERS:
         return Rejected(Code.FILE_UNWRITABLE, detail=detail)
     return Unavailable(detail)

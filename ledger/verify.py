@@ -15,10 +15,12 @@ from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from ledger.audit_proof import prove_on
 from ledger.bank.checks import BANK_CHECKS
 from ledger.checks import CHECKS, MOVED, NOTES, PRINTS, SIZES, Check
 from ledger.engine import execute, fetch
 from ledger.snapshot import driver, snapshot
+from ledger.withdrawal_checks import WITHDRAWAL_CHECKS
 
 _PRINTS_AT_ONCE: Final = 20_000
 _AFTER: Final = "legs"
@@ -117,10 +119,11 @@ async def verify_on(connection: AsyncConnection) -> Verification:
     started = perf_counter()
     await execute(connection, f"SET LOCAL work_mem = '{_SORT_MEMORY}'", ())
     results: list[CheckResult] = []
-    for check in (*CHECKS, *BANK_CHECKS):
+    for check in (*CHECKS, *BANK_CHECKS, *WITHDRAWAL_CHECKS):
         results.append(await _run(connection, check))
         if check.name == _AFTER:
             results.append(await _run_prints(connection))
+    results.append(await _run_audit(connection))
     sizes = (await fetch(connection, SIZES, ()))[0]
     notes = (await fetch(connection, NOTES, ()))[0]
     return Verification(
@@ -170,3 +173,14 @@ async def _run_prints(connection: AsyncConnection) -> CheckResult:
         expected = f"the digest of {first[1]}"
         found = Finding("fingerprints", "transfers", str(first[0]), expected, first[2])
     return CheckResult("fingerprints", bad, perf_counter() - started, found)
+
+
+async def _run_audit(connection: AsyncConnection) -> CheckResult:
+    """Go up the audit's chain: the first place that does not fit."""
+    started = perf_counter()
+    broken = (await prove_on(connection)).broken
+    if broken is None:
+        return CheckResult("audit", 0, perf_counter() - started)
+    table, row = ("audit_chain", broken.place) if broken.audit is None else ("audit", broken.audit)
+    found = Finding("audit", table, str(row), broken.expected, broken.found)
+    return CheckResult("audit", 1, perf_counter() - started, found)

@@ -21,7 +21,7 @@ from temporalio.api.common.v1 import Payload, Payloads
 
 from tillkeeper.codec import SealingCodec
 from tillkeeper.sealing import KeyRing
-from worker.settings import is_origin
+from worker.addresses import is_origin
 
 BODY_BYTES_MAX: Final = 8 * 1024 * 1024
 PREFLIGHT_AGE_S: Final = 600

@@ -8,13 +8,14 @@ import sys
 
 import structlog
 
+from worker.addresses import asyncpg_url
 from worker.client import connect
 from worker.database import migrate
 from worker.keys import load_key_ring
 from worker.refusal import CannotStart, sentence_for
 from worker.search_attributes import make_search_attributes
 from worker.service import Doors, Targets, service
-from worker.settings import PREFIX, Settings, asyncpg_url, load_settings
+from worker.settings import PREFIX, Settings, load_settings
 from worker.signals import run_until_stopped
 from worker.telemetry import configure_logging
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,6 +21,7 @@ from temporalio.worker import Worker
 from activities.house import House
 from gateways.bank.exchange import FolderExchange
 from gateways.bank.http import HttpBankDoor
+from ledger.audit_chain import Chainer
 from ledger.engine import make_engine
 from ledger.lanes import Lanes
 from ledger.orders import OrderBook
@@ -32,6 +33,7 @@ from worker.client import connect
 from worker.codec_server import codec_app
 from worker.embedded.ports import LOOPBACK, free_port, listen
 from worker.health import Check, health_app
+from worker.keys import load_verifier
 from worker.refusal import CannotStart, sentence_for
 from worker.run import build_bank_worker, build_worker
 from worker.search_attributes import require_search_attributes
@@ -41,6 +43,9 @@ from worker.web import serving
 
 WATCHED_EVERY_S: Final = 60.0
 """How often it is made sure that the exchange's lifecycle runs."""
+
+CHAINED_EVERY_S: Final = 5.0
+"""How often new rows of the audit are chained."""
 
 _log = logging.getLogger(__name__)
 
@@ -129,10 +134,12 @@ async def service(
             exchange_encoding=settings.bank_exchange_encoding,
             aliases=settings.own_number,
             payment_format=settings.bank_payment_format,
+            verifier=load_verifier(settings),
             door=_door(settings.bank_door or targets.bank_door),
             ways=settings.bank_rails,
             visibility=timedelta(seconds=settings.bank_visibility_s),
         )
+        await stack.enter_async_context(chained(engine))
         workers = [build_worker(client, house)]
         if house.door is not None:
             rate = settings.bank_rate_per_s
@@ -191,16 +198,32 @@ async def _watch_exchange(client: Client) -> None:
 @asynccontextmanager
 async def watched_again(client: Client) -> AsyncIterator[None]:
     """Have the exchange watched again, should somebody end its run."""
+    watch = Tillkeeper(client).watch_exchange
+    async with _repeated(watch, WATCHED_EVERY_S, "the bank exchange may not be watched"):
+        yield
 
-    async def watch() -> None:
+
+@asynccontextmanager
+async def chained(engine: AsyncEngine) -> AsyncIterator[None]:
+    """Have the audit chained beside the work; a killed worker leaves it to the next."""
+    advance = Chainer(engine).advance
+    async with _repeated(advance, CHAINED_EVERY_S, "the audit may not be chained"):
+        yield
+
+
+@asynccontextmanager
+async def _repeated(
+    work: Callable[[], Awaitable[object]], every_s: float, complaint: str
+) -> AsyncIterator[None]:
+    async def repeat() -> None:
         while True:
-            await asyncio.sleep(WATCHED_EVERY_S)
+            await asyncio.sleep(every_s)
             try:
-                await Tillkeeper(client).watch_exchange()
+                await work()
             except Exception as error:
-                _log.warning("the bank exchange may not be watched: %s", type(error).__name__)
+                _log.warning("%s: %s", complaint, type(error).__name__)
 
-    task = asyncio.create_task(watch())
+    task = asyncio.create_task(repeat())
     try:
         yield
     finally:

@@ -5,7 +5,6 @@ or guessed.
 from __future__ import annotations
 
 import difflib
-import ipaddress
 import os
 import re
 from collections.abc import Mapping
@@ -19,11 +18,11 @@ from pydantic import (
     model_validator,
 )
 from pydantic_settings import NoDecode, SettingsConfigDict
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
 
+from gateways.identity.issuer import DEVELOPMENT_ISSUER
 from tillkeeper.contracts.money import EXPONENTS
 from tillkeeper.rules.profiles import PROFILES
+from worker.addresses import is_host_and_port, is_ip_address, is_loopback, is_origin, parsed_url
 from worker.bank_settings import (
     ANY_CURRENCY,
     DEV_RECEIVING,
@@ -40,10 +39,6 @@ from worker.refusal import CannotStart
 DEFAULT_PROFILE = "jd-prepaid@2023-11"
 
 _TOKEN = re.compile(r"[!-~]{16,}")
-_ORIGIN = re.compile(
-    r"https?://(?:\[(?P<six>[0-9a-f:]+)\]|[a-z0-9._-]*[a-z0-9][a-z0-9._-]*)(?::(?P<port>\d{1,5}))?"
-)
-_ADDRESS = re.compile(r"^(?P<host>\[[0-9a-fA-F:]+\]|[^\s:/@]+):(?P<port>\d{1,5})$")
 
 
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -74,6 +69,8 @@ class Settings(BankSettings):
 
     key_ring_file: Path | None = None
     key_ring: SecretStr | None = None
+    token_issuer: Annotated[str, Field(pattern=r"^[!-~]{1,255}$")] | None = None
+    token_keys_file: Path | None = None
     codec_token: SecretStr | None = None
     codec_origins: Annotated[tuple[str, ...], NoDecode, Json] = ()
 
@@ -121,39 +118,6 @@ def load_settings() -> Settings:
         raise CannotStart(_sentence(invalid)) from None
 
 
-def asyncpg_url(url: str) -> str:
-    """The same database through the one driver we use."""
-    return make_url(url).set(drivername="postgresql+asyncpg").render_as_string(hide_password=False)
-
-
-def is_loopback(address: str) -> bool:
-    """Whether `host:port` (or a bare host) can only be reached from this machine."""
-    match = _ADDRESS.match(address)
-    host = (match["host"] if match else address).strip("[]")
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def is_origin(text: str) -> bool:
-    """Whether `text` is exactly what a browser calls an origin: `scheme://host[:port]`."""
-    match = _ORIGIN.fullmatch(text)
-    if match is None or int(match["port"] or 1) not in range(1, 65536):
-        return False
-    return match["six"] is None or _is_address(match["six"])
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
 def _refuse_unknown(environ: Mapping[str, str]) -> None:
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
     for name in sorted(environ):
@@ -181,7 +145,7 @@ def _url_problems(settings: Settings) -> list[str]:
         if secret is None:
             continue
         variable = f"{PREFIX}{name.upper()}"
-        url = _parsed_url(secret.get_secret_value())
+        url = parsed_url(secret.get_secret_value())
         if url is None:
             problems.append(f"{variable} is not a database URL (a password is percent-encoded)")
         elif url.drivername not in ("postgresql", "postgresql+asyncpg"):
@@ -195,24 +159,10 @@ def _url_problems(settings: Settings) -> list[str]:
     return problems
 
 
-def _parsed_url(text: str) -> URL | None:
-    # SQLAlchemy's own sentences quote what it took for a port: often a part of the password.
-    try:
-        url = make_url(text)
-        url.set(drivername="postgresql+asyncpg").get_dialect()().create_connect_args(url)
-    except (ArgumentError, ValueError):
-        return None
-    if "@" in f"{url.host or ''}{url.database or ''}":
-        return None
-    return url if url.port is None or url.port in range(1, 65536) else None
-
-
 def _temporal_problems(settings: Settings) -> list[str]:
     problems = []
-    if settings.temporal_address is not None:
-        match = _ADDRESS.match(settings.temporal_address)
-        if match is None or not 0 < int(match["port"]) <= 65535:
-            problems.append(f"{PREFIX}TEMPORAL_ADDRESS must be host:port")
+    if settings.temporal_address is not None and not is_host_and_port(settings.temporal_address):
+        problems.append(f"{PREFIX}TEMPORAL_ADDRESS must be host:port")
     if (settings.temporal_tls_cert is None) != (settings.temporal_tls_key is None):
         problems.append(f"{PREFIX}TEMPORAL_TLS_CERT and {PREFIX}TEMPORAL_TLS_KEY go together")
     for name in ("temporal_tls_ca", "temporal_tls_cert", "temporal_tls_key"):
@@ -228,6 +178,10 @@ def _key_problems(settings: Settings) -> list[str]:
         problems.append(f"set {PREFIX}KEY_RING or {PREFIX}KEY_RING_FILE, not both")
     if settings.key_ring_file is not None and not settings.key_ring_file.is_file():
         problems.append(f"{PREFIX}KEY_RING_FILE names no file")
+    if (settings.token_issuer is None) != (settings.token_keys_file is None):
+        problems.append(f"{PREFIX}TOKEN_ISSUER and {PREFIX}TOKEN_KEYS_FILE go together")
+    if settings.token_keys_file is not None and not settings.token_keys_file.is_file():
+        problems.append(f"{PREFIX}TOKEN_KEYS_FILE names no file")
     return problems
 
 
@@ -238,7 +192,7 @@ def _codec_problems(settings: Settings) -> list[str]:
         problems.append(
             f"{PREFIX}CODEC_TOKEN must have 16 characters or more, visible ASCII without spaces"
         )
-    if settings.bind != "localhost" and not _is_address(settings.bind):
+    if settings.bind != "localhost" and not is_ip_address(settings.bind):
         problems.append(f"{PREFIX}BIND must be an IP address of this machine, or localhost")
     elif token is None and not is_loopback(settings.bind):
         problems.append(f"{PREFIX}BIND outside loopback needs {PREFIX}CODEC_TOKEN")
@@ -292,6 +246,10 @@ def _production_problems(settings: Settings) -> list[str]:
         )
     if settings.key_ring is None and settings.key_ring_file is None:
         problems.append(f"production needs {PREFIX}KEY_RING_FILE or {PREFIX}KEY_RING")
+    if settings.token_issuer is None or settings.token_keys_file is None:
+        problems.append(f"production needs {PREFIX}TOKEN_ISSUER and {PREFIX}TOKEN_KEYS_FILE")
+    elif settings.token_issuer == DEVELOPMENT_ISSUER:
+        problems.append(f"production refuses the {PREFIX}TOKEN_ISSUER of development")
     if not settings.receiving_accounts or DEV_RECEIVING in settings.receiving_accounts.values():
         problems.append(f"production needs its own {PREFIX}RECEIVING_ACCOUNTS")
     if settings.codec_token is None:

@@ -26,14 +26,14 @@ START_TO_CLOSE: Final = timedelta(seconds=10)
 class Pace:
     """How long one try may take, and how long it may be silent where it takes long.
 
-    ``bank`` calls run on the bank's own queue, ``<queue>-bank``, at the rate that the bank takes;
-    ``queued`` says how long they may wait there.
+    ``bank`` calls run on the bank's own queue, ``<queue>-bank``, at the rate that the bank takes.
     """
 
     within: timedelta = START_TO_CLOSE
     heartbeat: timedelta | None = None
     bank: bool = False
     queued: timedelta | None = None
+    """How long it may lie in the queue; None: until a worker comes."""
 
 
 QUICK: Final = Pace()

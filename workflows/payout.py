@@ -15,12 +15,14 @@ from typing import Any, Final
 
 from temporalio import workflow
 from temporalio.common import RawValue
-from temporalio.exceptions import ActivityError
+from temporalio.exceptions import ActivityError, TimeoutType
+from temporalio.exceptions import TimeoutError as ActivityTimeout
 
 from tillkeeper.contracts.errors import Code, Rejected
 from tillkeeper.contracts.money import format_amount
 from tillkeeper.contracts.payment import (
     OUTCOME_SIGNAL,
+    WATCH_SIGNAL,
     WORKFLOW,
     PaymentState,
     PayoutCommand,
@@ -31,9 +33,15 @@ from tillkeeper.contracts.payment import (
     SentCommand,
     payout_workflow_id,
 )
+from tillkeeper.contracts.withdrawal import (
+    CHANGED_SIGNAL,
+    withdrawal_of,
+    withdrawal_workflow_id,
+)
 from tillkeeper.failures import kind_of, refusal_in
 from tillkeeper.rules.payments import next_look
-from workflows.calls import ONCE, QUICK, Pace, call
+from workflows.alarm import Alarm
+from workflows.calls import ONCE, QUICK, Pace, call, nudge
 from workflows.intake import NOTHING, start_input
 from workflows.lifecycle import (
     AMOUNT_MINOR,
@@ -44,6 +52,7 @@ from workflows.lifecycle import (
     hears_nudge,
     seconds_until,
 )
+from workflows.uncancelled import uncancelled
 
 EVENTS_PER_RUN_MAX: Final = 400
 """A payment that waits for months is looked at every day, in runs that replay fast."""
@@ -51,17 +60,17 @@ EVENTS_PER_RUN_MAX: Final = 400
 OUTBOX_PATIENCE: Final = timedelta(minutes=15)
 """How long a file may not get into the outbox before a person is told."""
 
+ON_ITS_WAY: Final = "REMITTING"
+_ON_ITS_WAY: Final = (PaymentState.RECORDED, PaymentState.SENT, PaymentState.ACCEPTED)
+
 TRY_AGAIN_AFTER: Final = timedelta(seconds=30)
 """How long a payment that was not even marked waits before it is given to the door again."""
-
-UNTAKEN_MAX: Final = 3
-"""After so many tries that did not get as far as the mark, a person is told."""
 
 AT_THE_BANK: Final = Pace(within=timedelta(seconds=60), heartbeat=timedelta(seconds=10), bank=True)
 """Longer than the door's own limit; a call whose worker died is known after ten seconds."""
 
-GIVEN: Final = replace(AT_THE_BANK, queued=timedelta(minutes=5))
-"""A call that nobody takes is given up: nothing has left, and a person is told in the end."""
+GIVEN: Final = replace(AT_THE_BANK, queued=OUTBOX_PATIENCE)
+"""The call that pays: what no worker took has not left, and a person is told."""
 
 Look = Callable[[Any, PayoutCommand], Awaitable[PayoutView]]
 Door = Callable[[Any, PayoutCommand], Awaitable[Any]]
@@ -80,9 +89,10 @@ class PayoutWorkflow(Lifecycle):
         self._view: PayoutView | None = None
         self._nudged = False
         self._writing: asyncio.Task[str] | None = None
-        self._untaken = 0
+        self._alarm = Alarm()
         self._start, self._refused = start_input(raw, PayoutStart, _id_of)
         self._name = "" if self._start is None else _current(self._start)
+        self._watched = self._start is not None and self._start.watched
         super().__init__(() if self._start is None else self._start.not_understood)
 
     @workflow.run
@@ -103,8 +113,12 @@ class PayoutWorkflow(Lifecycle):
                 await self._try_again()
         await self.drained()
         if self._goes_on:
-            passed = {"not_understood": self.not_understood, "current": self._name, "known": None}
+            passed = {
+                "not_understood": self.not_understood, "current": self._name, "known": None,
+                "watched": self._watched,
+            }  # fmt: skip
             workflow.continue_as_new(self._start.model_copy(update=passed))
+        await self._tell()
         return self.view()
 
     @workflow.query
@@ -116,8 +130,8 @@ class PayoutWorkflow(Lifecycle):
         )
 
     def listeners(self) -> Mapping[str, Listener]:
-        """The bank's nudge."""
-        return {OUTCOME_SIGNAL: hears_nudge(self._nudge)}
+        """The bank's nudge; and whoever cannot wait for this run's result asks to be told."""
+        return {OUTCOME_SIGNAL: hears_nudge(self._nudge), WATCH_SIGNAL: hears_nudge(self._watch)}
 
     @property
     def _state(self) -> PaymentState:
@@ -149,27 +163,21 @@ class PayoutWorkflow(Lifecycle):
 
     async def _give(self) -> None:
         """Give it to the bank's door, once; whatever comes of that, the database tells."""
-        # A task of its own, which a request to cancel does not reach.
-        giving = asyncio.create_task(self._submit())
-        await self.wait(giving.done)
         try:
-            view = giving.result()
+            view = await uncancelled(self._submit(), self.note_cancel)
         except Rejected as refusal:
             await self._mend(PayoutDoor.submit_payment, refusal)
             return
         if view is not None:
+            self.needs_person = ""
             self._seen(view)
             return
         await self._look(PayoutDoor.read_payment)
-        if self._state is PaymentState.RECORDED:
-            # It was not even marked, so nothing has left.
-            self._untaken += 1
-            told = self._untaken >= UNTAKEN_MAX
-            if told:
-                self._stuck(PayoutDoor.submit_payment, Code.UNAVAILABLE)
-            await self._until(lambda: self._nudged, TRY_AGAIN_AFTER)
-            if told:
-                self.needs_person = ""
+        if self._state is not PaymentState.RECORDED:
+            self.needs_person = ""
+            return
+        # It was not even marked, so nothing has left.
+        await self._until(lambda: self._nudged, TRY_AGAIN_AFTER)
 
     async def _submit(self) -> PayoutView | None:
         """One call, never repeated; None where it was not answered (decision 0014)."""
@@ -181,6 +189,8 @@ class PayoutWorkflow(Lifecycle):
             if refusal is not None:
                 raise refusal from None
             workflow.logger.warning("not answered: %s", kind_of(error))
+            if _nobody_took_it(error):
+                self.needs_person = f"{door.__name__}: {Code.UNAVAILABLE}"
             return None
 
     async def _write(self) -> None:
@@ -212,22 +222,17 @@ class PayoutWorkflow(Lifecycle):
 
     async def _hold(self, door: Door, mended: Callable[[], bool], code: Code) -> None:
         """Until that is mended, or a nudge, or the next look: a debit may prove that it left."""
-        stuck = self._stuck(door, code)
+        stuck = f"{door.__name__}: {code}"
+        if not self.needs_person:
+            self.needs_person = stuck
+            workflow.upsert_search_attributes([NEEDS_PERSON.value_set(True)])
+            workflow.logger.error("waits for a person: %s", stuck)
         patience = timedelta(seconds=self._patience())
         in_time = await self._until(lambda: mended() or self._nudged, patience)
         self._nudged = False
         if self.needs_person == stuck:
             self.needs_person = ""
         await self._look(PayoutDoor.read_payment if in_time else PayoutDoor.note_overdue_payment)
-
-    def _stuck(self, door: Door, code: Code) -> str:
-        """Show that a person is needed; answers for what."""
-        stuck = f"{door.__name__}: {code}"
-        if not self.needs_person:
-            self.needs_person = stuck
-            workflow.upsert_search_attributes([NEEDS_PERSON.value_set(True)])
-            workflow.logger.error("waits for a person: %s", stuck)
-        return stuck
 
     async def _until(self, condition: Callable[[], bool], within: timedelta) -> bool:
         """Wait for ``condition``; False where it did not come in time."""
@@ -249,7 +254,7 @@ class PayoutWorkflow(Lifecycle):
         if asks and ask_at is not None:
             patience = seconds_until(ask_at)
         try:
-            await workflow.wait_condition(lambda: self._nudged, timeout=patience)
+            await self._rest(patience)
             look: Look = PayoutDoor.read_payment
         except TimeoutError:
             look = PayoutDoor.ask_about_payment if asks else PayoutDoor.note_overdue_payment
@@ -261,6 +266,16 @@ class PayoutWorkflow(Lifecycle):
             await self._look(look, AT_THE_BANK if look is PayoutDoor.ask_about_payment else QUICK)
         except Rejected as refusal:
             await self._mend(look, refusal)
+
+    async def _rest(self, patience: float) -> None:
+        """Until a nudge. Raises TimeoutError after ``patience`` seconds."""
+        if self._view is None or self._view.rail is Rail.FILE:
+            await workflow.wait_condition(lambda: self._nudged, timeout=patience)
+            return
+        rung = self._alarm.at(workflow.now() + timedelta(seconds=patience))
+        await workflow.wait_condition(lambda: self._nudged or rung())
+        if not self._nudged:
+            raise TimeoutError
 
     async def _try_again(self) -> None:
         """When it is due, record the next attempt and go on with it."""
@@ -278,6 +293,18 @@ class PayoutWorkflow(Lifecycle):
     async def _nudge(self) -> None:
         self._nudged = True
 
+    async def _watch(self) -> None:
+        self._watched = True
+
+    async def _tell(self) -> None:
+        """Nudge the withdrawal whose earlier run began this payout."""
+        whose = None if self._view is None else withdrawal_of(self._view.subject)
+        if self._watched and whose is not None:
+            await uncancelled(
+                nudge(withdrawal_workflow_id(*whose), CHANGED_SIGNAL), self.note_cancel
+            )
+            await self.drained()
+
     async def _look(self, door: Look, pace: Pace = QUICK) -> None:
         self._seen(await self.through(door, self._command, pace=pace))
 
@@ -289,19 +316,37 @@ class PayoutWorkflow(Lifecycle):
     def _seen(self, view: PayoutView) -> None:
         self._view = view
         amount = format_amount(view.amount_minor, view.currency, grouped=True)
-        due = []
-        if view.state.open:
-            due = [DUE_AT.value_set(_next_look(view))]
-        elif view.retry_at is not None:
-            due = [DUE_AT.value_set(view.retry_at)]
+        due = due_of(view, workflow.now())
         self.show(
             AMOUNT_MINOR.value_set(view.amount_minor),
             NEEDS_PERSON.value_set(view.overdue or bool(self.needs_person)),
-            *due,
+            *([] if due is None else [DUE_AT.value_set(due)]),
             merchant=view.merchant,
-            stage=view.state.value,
+            stage=stage_of(view),
             details=f"**{view.state}** {view.reason or ''} · {amount} {view.currency}",
         )
+
+
+def stage_of(view: PayoutView) -> str:
+    """How people find it: what is on its way by the bank's door is one stage, from the start."""
+    by_door = view.rail is Rail.HTTP
+    return ON_ITS_WAY if by_door and view.state in _ON_ITS_WAY else view.state.value
+
+
+def due_of(view: PayoutView, now: datetime) -> datetime | None:
+    """When something is to happen next without the bank; None where nothing is."""
+    if not view.state.open:
+        return view.retry_at
+    by_door = view.rail is Rail.HTTP
+    left = view.recorded_at if by_door else view.sent_at or view.recorded_at
+    return next_look(left or now, now)
+
+
+def _nobody_took_it(error: ActivityError) -> bool:
+    """Whether the call lay in the queue all the time: no worker serves the bank."""
+    cause = error.cause
+    waited = TimeoutType.SCHEDULE_TO_START
+    return isinstance(cause, ActivityTimeout) and cause.type is waited
 
 
 def _current(start: PayoutStart) -> str:

@@ -16,7 +16,8 @@ from tillkeeper.contracts.payment import PayoutStart, PayoutView, payout_workflo
 from tillkeeper.contracts.withdrawal import WithdrawalState, WithdrawalView
 from tillkeeper.failures import kind_of
 from workflows.calls import nudge
-from workflows.lifecycle import AMOUNT_MINOR, LIFECYCLE, MERCHANT, NEEDS_PERSON, STAGE
+from workflows.lifecycle import AMOUNT_MINOR, DUE_AT, LIFECYCLE, MERCHANT, NEEDS_PERSON, STAGE
+from workflows.payout import due_of, stage_of
 
 
 class PayoutLost(Exception):  # noqa: N818 - no error of ours: somebody stopped the payout's run
@@ -90,11 +91,13 @@ def _money(amount_minor: int, currency: str) -> str:
 
 def _attributes(known: PayoutView) -> TypedSearchAttributes:
     """What people find the payout by from its first event on."""
+    due = due_of(known, workflow.now())
     return TypedSearchAttributes(
         [
+            *([] if due is None else [SearchAttributePair(DUE_AT, due)]),
             SearchAttributePair(LIFECYCLE, payment.WORKFLOW),
             SearchAttributePair(MERCHANT, known.merchant),
-            SearchAttributePair(STAGE, known.state.value),
+            SearchAttributePair(STAGE, stage_of(known)),
             SearchAttributePair(AMOUNT_MINOR, known.amount_minor),
             SearchAttributePair(NEEDS_PERSON, False),
         ]

@@ -32,6 +32,7 @@ from tillkeeper.contracts.withdrawal import (
     withdrawal_workflow_id,
 )
 from tillkeeper.failures import as_failure
+from workflows.alarm import Alarm
 from workflows.intake import NOTHING, at_the_update_door, start_input, understood
 from workflows.lifecycle import (
     AMOUNT_MINOR,
@@ -41,7 +42,6 @@ from workflows.lifecycle import (
     Listener,
     hears,
     hears_nudge,
-    seconds_until,
 )
 from workflows.remitting import PayoutLost, paid, see_through, withdrawal_words
 from workflows.uncancelled import uncancelled
@@ -58,6 +58,10 @@ LOOK_DAILY: Final = timedelta(days=1)
 Act = Callable[[Any, WithdrawalCommand[Body]], Awaitable[WithdrawalView]]
 
 
+def _never() -> bool:
+    return False
+
+
 def _id_of(start: WithdrawalStart) -> str:
     return withdrawal_workflow_id(start.merchant, start.request)
 
@@ -70,7 +74,7 @@ class WithdrawalWorkflow(Lifecycle):
     def __init__(self, raw: RawValue = NOTHING) -> None:
         self._view: WithdrawalView | None = None
         self._look = False
-        self._alarm: tuple[datetime, asyncio.Task[None]] | None = None
+        self._alarm = Alarm()
         self._paying: asyncio.Task[PayoutView | None] | None = None
         self._start, self._refused = start_input(raw, WithdrawalStart, _id_of)
         super().__init__(() if self._start is None else self._start.not_understood)
@@ -250,25 +254,9 @@ class WithdrawalWorkflow(Lifecycle):
             self._seen(self._view)
 
     async def _until(self, condition: Callable[[], bool], due: datetime | None) -> None:
-        """Wait for ``condition``, for ``due``, or until the run is long enough.
-
-        The timer outlives a condition that comes first: to cancel it is one more event in every
-        history, and there is rarely another one to start.
-        """
-        alarm = None if due is None else self._set_alarm(due)
-        await self.wait(lambda: condition() or self._long or (alarm is not None and alarm.done()))
-
-    def _set_alarm(self, due: datetime) -> asyncio.Task[None]:
-        """The one timer of this run, moved to ``due``."""
-        if self._alarm is not None:
-            at, alarm = self._alarm
-            early = alarm.done() and workflow.now() < due
-            if at == due and not early:
-                return alarm
-            alarm.cancel()
-        alarm = asyncio.create_task(asyncio.sleep(seconds_until(due)))
-        self._alarm = (due, alarm)
-        return alarm
+        """Wait for ``condition``, for ``due``, or until the run is long enough."""
+        rung = _never if due is None else self._alarm.at(due)
+        await self.wait(lambda: condition() or self._long or rung())
 
     async def _nudge(self) -> None:
         self._look = True

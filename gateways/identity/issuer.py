@@ -29,11 +29,11 @@ from tillkeeper.contracts.actor import (
     AUDIENCE,
     EVERY_MERCHANT,
     LIFE_MAX,
+    Actor,
     Decision,
     decision_digest,
 )
 from tillkeeper.contracts.base import Model
-from tillkeeper.contracts.workitem import Actor
 
 DEVELOPMENT_ISSUER: Final = "tillkeeper-development"
 ISSUER_FILE: Final = "issuer.json"

@@ -12,17 +12,22 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from jwt.types import Options
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
-from tillkeeper.contracts.actor import AUDIENCE, EVERY_MERCHANT, LIFE_MAX, ActorToken
+from tillkeeper.contracts.actor import AUDIENCE, EVERY_MERCHANT, LIFE_MAX, Actor, ActorToken
 from tillkeeper.contracts.base import LATEST, Identifier, Model
 from tillkeeper.contracts.errors import Code, Rejected, flaw
-from tillkeeper.contracts.workitem import Actor
 
 ALGORITHM: Final = "EdDSA"
 BOUND_CLAIM: Final = "decision"
@@ -50,6 +55,10 @@ class KeysRefused(ValueError):  # noqa: N818 - named like the tree in contracts.
     """The text holds no usable set of public keys; a ValueError, so that settings report it."""
 
 
+def _or_every(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    return value if value == EVERY_MERCHANT else check(value)
+
+
 def _all_or_some(value: tuple[str, ...]) -> tuple[str, ...]:
     if EVERY_MERCHANT in value and len(value) > 1:
         raise flaw(Code.FIELD_INVALID, "every merchant, or some of them")
@@ -60,7 +69,7 @@ Roles = Annotated[tuple[Identifier, ...], Field(strict=False, max_length=64)]
 """The roles that an issuer vouches for."""
 
 Merchants = Annotated[
-    tuple[Identifier | Literal["*"], ...],
+    tuple[Annotated[Identifier, WrapValidator(_or_every)], ...],
     Field(strict=False, max_length=256),
     AfterValidator(_all_or_some),
 ]

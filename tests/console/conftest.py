@@ -14,6 +14,7 @@ from activities.house import House
 from ledger.lanes import Lanes
 from ledger.orders import OrderBook
 from tests.console.support import CommandLine, Till
+from tests.tokens import VERIFIER
 from tests.workflows.support import receiving
 from tillkeeper.client import TASK_QUEUE
 from tillkeeper.rules.profiles import JD_PREPAID_2023_11
@@ -47,6 +48,6 @@ async def till(
         "TILLKEEPER_KEY_RING_FILE": str(keys),
     }
     lanes = Lanes(OrderBook(engine))
-    house = House(engine, ring, JD_PREPAID_2023_11, receiving, lanes)
+    house = House(engine, ring, JD_PREPAID_2023_11, receiving, lanes, verifier=VERIFIER)
     async with build_worker(client, house, task_queue=TASK_QUEUE):
         yield Till(tmp_path, variables)

@@ -12,6 +12,7 @@ from ledger.engine import execute, in_transaction
 from ledger.workitems import NewItem, open_items
 from tests.console.support import Answer, Till
 from tests.stack import engine_on
+from tests.tokens import token_for
 from tests.workflows.support import (
     BOOKED_AT,
     OTHER_NAME,
@@ -23,6 +24,7 @@ from tillkeeper.client import TASK_QUEUE, Tillkeeper
 from tillkeeper.contracts.errors import Code
 from tillkeeper.contracts.topup import TopUpState, topup_workflow_id
 from tillkeeper.contracts.workitem import ItemKind
+from tillkeeper.rules.proving import DESK
 from tillkeeper.sealing import KeyRing
 
 
@@ -43,6 +45,11 @@ async def unmatched(platform: Platform) -> str:
     receipt = await platform.till.report_receipt(report)
     assert receipt.reason is Code.PAYER_NAME_MISMATCH
     return str((await platform.rows("SELECT id FROM work_items"))[0][0])
+
+
+def by(actor: str) -> tuple[str, ...]:
+    """Who acts, his token on standard input."""
+    return ("--actor", actor, "--token-file", "-")
 
 
 def refused(answer: Answer) -> list[str]:
@@ -82,19 +89,25 @@ class TestDecide:
         claimed = await till.said("inbox", "claim", item, "--actor", "O1")
         assert (claimed["state"], claimed["owner"]) == ("CLAIMED", "O1")
         propose = ("inbox", "propose", item, "match", f"{platform.merchant}/T1", "--reason", "更名")
-        owned = await till.run(*propose, "--actor", "O2", "--json")
+        unproven = await till.run(*propose, "--actor", "O1", "--json")
+        assert refused(unproven) == ["TOKEN_MISSING"]
+        owned = await till.run(*propose, *by("O2"), "--json", given=token_for("O2", DESK))
         assert refused(owned) == ["ITEM_OWNED"]
-        proposed = await till.said(*propose, "--actor", "O1")
+        stolen = await till.run(*propose, *by("O1"), "--json", given=token_for("O2", DESK))
+        assert refused(stolen) == ["TOKEN_INVALID"]
+        proposed = await till.said(*propose, *by("O1"), given=token_for("O1", DESK))
         assert (proposed["proposal"]["number"], proposed["proposal"]["amount"]) == (1, "5000.00")
-        own = await till.run("inbox", "approve", item, "--proposal", "1", "--actor", "O1", "--json")
+        approve = ("inbox", "approve", item, "--proposal")
+        own = await till.run(*approve, "1", *by("O1"), "--json", given=token_for("O1", DESK))
         assert refused(own) == ["OWN_PROPOSAL"]
-        approve = ("inbox", "approve", item, "--actor", "O2", "--proposal")
-        stale = await till.run(*approve, "2")
+        stale = await till.run(*approve, "2", *by("O2"), given=token_for("O2", DESK))
         assert (stale.code, stale.err.split(":")[0]) == (2, "PROPOSAL_STALE")
-        reject = ("inbox", "reject", item, "--proposal", "1", "--actor", "O2", "--reason", "x")
-        assert (await till.said(*reject))["state"] == "CLAIMED"
-        assert (await till.said(*propose, "--actor", "O1"))["proposals"] == 2
-        done = await till.said(*approve, "2")
+        reject = ("inbox", "reject", item, "--proposal", "1", "--reason", "x", *by("O2"))
+        again = await till.said(*reject, given=token_for("O2", DESK))
+        assert again["state"] == "CLAIMED"
+        second = await till.said(*propose, *by("O1"), given=token_for("O1", DESK))
+        assert second["proposals"] == 2
+        done = await till.said(*approve, "2", *by("O2"), given=token_for("O2", DESK))
         assert (done["outcome"], done["decided_by"]) == ("MATCHED", "O2")
         assert (await platform.balances()).available == 5_000_00
         closed = await till.run("inbox", "release", item, "--reason", "x", "--json")
@@ -110,10 +123,11 @@ class TestDecide:
         item = await unmatched(platform)
         payee = till.folder / "payee.json"
         payee.write_text(json.dumps({"bank_name": "工商银行", "bik": "1"}))
-        back = ("inbox", "propose", item, "return", "--reason", "x", "--to", str(payee), "--json")
-        assert refused(await till.run(*back)) == ["FIELD_UNKNOWN"]
+        back = ("inbox", "propose", item, "return", "--reason", "x", "--to", str(payee), *by("O1"))
+        token = token_for("O1", DESK)
+        assert refused(await till.run(*back, "--json", given=token)) == ["FIELD_UNKNOWN"]
         payee.write_text(json.dumps({"bank_name": "工商银行"}))
-        assert refused(await till.run(*back)) == ["BANK_EXCHANGE_MISSING"]
+        assert refused(await till.run(*back, "--json", given=token)) == ["BANK_EXCHANGE_MISSING"]
 
 
 class TestList:

@@ -10,14 +10,16 @@ from typing import Any, TypeVar
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ledger.accounts import AccountRows
-from ledger.audit import Act
+from ledger.audit import Act, Audit
 from ledger.desk import Desk
 from ledger.engine import fetch, in_transaction
+from ledger.proofs import Proofs
 from ledger.receipts import book_receipt
 from ledger.receiving import Receiver
 from ledger.remedies import Remedies
 from ledger.topups import Submission, insert_topup
 from ledger.workitems import ItemRows, NewItem, open_items
+from tests.tokens import VERIFIER, signed
 from tillkeeper.contracts.account import AccountState, MerchantType, OpenAccount
 from tillkeeper.contracts.receipt import PayerKind, ReceiptReport, ReceiptView
 from tillkeeper.contracts.topup import TopUpRequest
@@ -57,7 +59,8 @@ class Office:
         self.accounts = AccountRows(self.ring)
         self.receiver = Receiver(self.ring, self.accounts, PROFILE)
         remedies = Remedies(self.receiver, lambda c: self.can_pay(c))
-        self.desk = Desk(ItemRows(self.ring), remedies, PROFILE.name)
+        proofs = Proofs(VERIFIER.recognise, Audit(self.ring), PROFILE.name)
+        self.desk = Desk(ItemRows(self.ring), remedies, proofs, PROFILE.name)
 
     async def run(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         return await in_transaction(self.engine, work)
@@ -134,21 +137,25 @@ class Office:
     ) -> ItemView:
         fields = {"action": action, "target": target, "reason": "附证明", "actor": "O1"}
         body = Propose(**{**fields, **more})
+        if "token" not in more:
+            body = signed(body, AT)
         return await self.run(
             lambda c: self.desk.propose(c, ItemCommand(item=item, at=AT, body=body))
         )
 
-    async def approve(self, view: ItemView, actor: str = "O2") -> ItemView:
+    async def approve(self, view: ItemView, actor: str = "O2", **more: Any) -> ItemView:
         assert view.proposal is not None
         shown = view.proposal.model_dump(
             include={"action", "target", "amount_minor", "payee_digest"}
         )
-        body = Approve(**shown, proposal=view.proposal.number, actor=actor)
+        body = signed(Approve(**shown, proposal=view.proposal.number, actor=actor), AT)
+        body = body.model_copy(update=more)
         command = ItemCommand(item=view.item, at=AT, body=body)
         return await self.run(lambda c: self.desk.approve(c, command))
 
-    async def reject(self, view: ItemView, actor: str = "O2") -> ItemView:
+    async def reject(self, view: ItemView, actor: str = "O2", **more: Any) -> ItemView:
         body = RejectProposal(proposal=view.proposals, reason="证明不足", actor=actor)
+        body = signed(body, AT).model_copy(update=more)
         command = ItemCommand(item=view.item, at=AT, body=body)
         return await self.run(lambda c: self.desk.reject(c, command))
 

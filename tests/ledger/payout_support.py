@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from gateways.bank.reading import read_bank_bytes
 from ledger import attempts
+from ledger.audit import Audit
 from ledger.bank.booking import Booker, book_entries
 from ledger.bank.files import Arrival, receive_file
 from ledger.bank.staging import StatementBook, stage_file
@@ -17,12 +18,14 @@ from ledger.desk import Desk
 from ledger.engine import in_transaction
 from ledger.payment_rows import PaymentRow, read_payment
 from ledger.payments import apply_statuses
+from ledger.proofs import Proofs
 from ledger.receiving import Receiver
 from ledger.remedies import Remedies
 from ledger.verify import verify
 from ledger.workitems import ItemRows
 from tests.ledger.payment_support import said
 from tests.ledger.withdrawal_support import AT, Counter
+from tests.tokens import VERIFIER, signed
 from tests.workflows.bank_support import Moved, camt053
 from tests.workflows.support import OUR_NUMBER
 from tillkeeper.contracts.payment import Rail
@@ -51,7 +54,9 @@ class Cashier:
         self.counter = Counter(self.engine, self.ring)
         self.receiver = Receiver(self.ring, self.counter.accounts, JD_PREPAID_2023_11)
         remedies = Remedies(self.receiver, lambda _: True, RAILS)
-        self.desk = Desk(ItemRows(self.ring), remedies, JD_PREPAID_2023_11.name)
+        name = JD_PREPAID_2023_11.name
+        proofs = Proofs(VERIFIER.recognise, Audit(self.ring), name)
+        self.desk = Desk(ItemRows(self.ring), remedies, proofs, name)
 
     async def remitting(self, amount: int = AMOUNT, request: str = "W1") -> str:
         """An approved withdrawal; its payment's end-to-end id."""
@@ -128,7 +133,8 @@ class Cashier:
     async def choose(self, item: int, action: ItemAction, who: str = "F1", **more: Any) -> ItemView:
         """Propose an action, which closes where one person is enough."""
         body = Propose(action=action, reason="银行已书面确认", actor=who, **more)
-        command = ItemCommand(item=item, at=AT + timedelta(hours=1), body=body)
+        at = AT + timedelta(hours=1)
+        command = ItemCommand(item=item, at=at, body=signed(body, at))
         return await self.counter.run(lambda c: self.desk.propose(c, command))
 
     async def confirm(self, view: ItemView, who: str = "F2") -> ItemView:
@@ -139,7 +145,8 @@ class Cashier:
             proposal=made.number, action=made.action, target=made.target,
             amount_minor=made.amount_minor, payee_digest=made.payee_digest, actor=who,
         )  # fmt: skip
-        command = ItemCommand(item=view.item, at=AT + timedelta(hours=2), body=body)
+        at = AT + timedelta(hours=2)
+        command = ItemCommand(item=view.item, at=at, body=signed(body, at))
         return await self.counter.run(lambda c: self.desk.approve(c, command))
 
     async def verified(self) -> None:

@@ -146,7 +146,7 @@ class TestWalls:
             (
                 "CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS"
                 " 'BEGIN RETURN coalesce(NEW, OLD); END'",
-                "audit_immutable",
+                "audit_chain_immutable",
             ),
         ],
     )

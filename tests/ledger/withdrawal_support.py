@@ -204,10 +204,12 @@ class Counter:
         token = token_for(who, "operations", at=at)
         return await self.decide(view, self.decision(view, token, Verdict.REJECT), at=at)
 
-    async def cancel(self, request: str = "W1", *, at: datetime = AT) -> WithdrawalView:
+    async def cancel(
+        self, request: str = "W1", *, at: datetime = AT, merchant: str = "M1"
+    ) -> WithdrawalView:
         """The merchant takes it back."""
         body = CancelWithdrawal(reason="不需要了", actor="u1")
-        command = WithdrawalCommand(merchant="M1", request=request, at=at, body=body)
+        command = WithdrawalCommand(merchant=merchant, request=request, at=at, body=body)
         return await self.run(lambda c: self.withdrawals.cancel(c, command))
 
     async def remit(self, request: str = "W1", *, at: datetime = AT) -> WithdrawalView:
@@ -218,9 +220,12 @@ class Counter:
         """What the clock does every day."""
         return await self.run(lambda c: self.withdrawals.remind(c, bare(request, at)))
 
-    async def read(self, request: str = "W1", *, at: datetime = AT) -> WithdrawalView:
+    async def read(
+        self, request: str = "W1", *, at: datetime = AT, merchant: str = "M1"
+    ) -> WithdrawalView:
         """The withdrawal as it stands."""
-        return await self.run(lambda c: self.withdrawals.read(c, bare(request, at)))
+        command = bare(request, at, merchant)
+        return await self.run(lambda c: self.withdrawals.read(c, command))
 
     async def delegate(
         self, token: str, delegate: str, *roles: str, until: datetime, name: str = "D1"
@@ -248,6 +253,6 @@ class Counter:
         return int((await self.rows(f"SELECT count(*) FROM {table}"))[0][0])  # noqa: S608
 
 
-def bare(request: str, at: datetime) -> WithdrawalCommand[None]:
+def bare(request: str, at: datetime, merchant: str = "M1") -> WithdrawalCommand[None]:
     """A command without a body."""
-    return WithdrawalCommand(merchant="M1", request=request, at=at, body=None)
+    return WithdrawalCommand(merchant=merchant, request=request, at=at, body=None)

@@ -26,8 +26,10 @@ from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryRequest
 from temporalio.client import Client
 
+from gateways.identity.issuer import ISSUER_FILE, DevelopmentIssuer
 from tests.home import Home
 from tests.stack import engine_on
+from tests.tokens import signed
 from tillkeeper.client import Tillkeeper
 from tillkeeper.codec import data_converter
 from tillkeeper.contracts.account import (
@@ -154,7 +156,6 @@ async def _live(till: Tillkeeper, number: str) -> None:
             )
         )
     await _decide(till)
-    await _return(till)
     refused = opening.model_copy(update={"merchant": "M2", "prepaid_eligible": False})
     with suppress(Rejected):
         await till.open_account(refused)
@@ -187,24 +188,32 @@ async def _decide(till: Tillkeeper) -> None:
     await till.hand_over(hold)
 
 
-async def _return(till: Tillkeeper) -> None:
-    """The stranger's money goes back by the desk: the first item of this stack's inbox."""
+async def _return(till: Tillkeeper, issuer: DevelopmentIssuer) -> set[str]:
+    """The stranger's money goes back by the desk: the first item of this stack's inbox.
+
+    Answers the tokens that people decided with.
+    """
     payee = ReturnTo(name=DESK[1], account=DESK[2], bank_name="工商银行")
-    body = Propose(action=ItemAction.RETURN, reason=DESK[0], actor="o1", return_to=payee)
-    await till.propose(1, body)
-    await till.reject(1, RejectProposal(proposal=1, reason=DESK[3], actor="o2"))
+    plain = Propose(action=ItemAction.RETURN, reason=DESK[0], actor="o1", return_to=payee)
+    first = signed(plain, issuer=issuer)
+    await till.propose(1, first)
+    refusal = signed(RejectProposal(proposal=1, reason=DESK[3], actor="o2"), issuer=issuer)
+    await till.reject(1, refusal)
+    body = signed(plain, issuer=issuer)
     with suppress(Rejected):
         await till.propose(1, body.model_copy(update={"target": DESK[1]}))
     shown = (await till.propose(1, body)).proposal
     assert shown is not None
-    yes = Approve(
+    approval = Approve(
         proposal=2, action=ItemAction.RETURN, amount_minor=500_000, actor="o2",
         payee_digest=shown.payee_digest,
     )  # fmt: skip
+    yes = signed(approval, issuer=issuer)
     with suppress(Rejected):
         await till.approve(1, yes.model_copy(update={"actor": "o1"}))
     returned = await till.approve(1, yes)
     assert returned.outcome is Outcome.RETURNED
+    return {word.token for word in (first, refusal, body, yes)}
 
 
 async def _histories(client: Client) -> list[dict[str, Any]]:
@@ -230,7 +239,9 @@ class TestCanaries:
         client = await Client.connect(
             addresses.temporal_address, data_converter=data_converter(ring)
         )
+        issuer = DevelopmentIssuer.from_json((home.path / ISSUER_FILE).read_text("utf-8"))
         await _live(Tillkeeper(client), "0000000000")
+        tokens = await _return(Tillkeeper(client), issuer)
         # A worker that fails in code it does not expect: its texts must stay sealed as well.
         handle = await client.start_workflow(
             "Account", {"legal_name": COMPANY}, id="account/M4/CNY", task_queue="tillkeeper"
@@ -242,6 +253,7 @@ class TestCanaries:
         assert len(histories) == 2 * 13
         assert _hits(json.dumps(histories, ensure_ascii=False)) == []
         assert _hits(json.dumps(histories)) == []
+        written = [json.dumps(histories)]
         metrics = await asyncio.to_thread(_read, addresses.metrics)
         # Everything that a worker can measure has happened here, so the page's names are all there.
         page = OPERATING.read_text("utf-8").partition("## What to watch")[2].partition("\n## ")[0]
@@ -250,11 +262,15 @@ class TestCanaries:
         assert [name for name in named if name not in metrics] == []
         assert _hits(metrics) == []
         for log in home.path.rglob("*.log"):
-            assert _hits(log.read_text(encoding="utf-8", errors="replace")) == [], log
+            written.append(log.read_text(encoding="utf-8", errors="replace"))
+            assert _hits(written[-1]) == [], log
         tables = await _tables(addresses.migration_url)
         assert _hits("\n".join(tables.values())) == []
+        written += tables.values()
+        assert [token for token in tokens if any(token in text for text in written)] == []
         shown = json.dumps(await asyncio.to_thread(_decoded, addresses.codec, histories))
         assert set(_hits(shown)) == set(CANARIES)
+        assert all(token in shown for token in tokens)
 
 
 def _read(url: str) -> str:

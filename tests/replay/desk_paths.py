@@ -11,6 +11,7 @@ from temporalio.client import WorkflowFailureError
 from ledger.engine import in_transaction
 from ledger.workitems import NewItem, open_items
 from tests.ledger.payment_support import Payments, said
+from tests.tokens import signed
 from tests.workflows.support import BOOKED_AT, OTHER_NAME, eventually
 from tillkeeper.contracts.errors import Rejected
 from tillkeeper.contracts.payment import (
@@ -51,13 +52,14 @@ async def _matched(recorder: Recorder) -> None:
     await recorder.platform.configured()
     await till.request_topup(recorder.platform.topup())
     item = await _receipt(recorder, "B10")
-    body = Propose(action=ItemAction.MATCH, target=f"{merchant}/T1", reason="公司更名", actor="O1")
+    match = Propose(action=ItemAction.MATCH, target=f"{merchant}/T1", reason="公司更名", actor="O1")
+    body = signed(match)
     await till.claim_item(item, ClaimItem(actor="O1"))
     shown = await till.propose(item, body)
     with contextlib.suppress(Rejected):
         await till.approve(item, _yes(shown, "O1"))
-    await till.reject(item, RejectProposal(proposal=1, reason="证明不足", actor="O2"))
-    await till.approve(item, _yes(await till.propose(item, body)))
+    await till.reject(item, signed(RejectProposal(proposal=1, reason="证明不足", actor="O2")))
+    await till.approve(item, _yes(await till.propose(item, signed(match))))
     await _keep(recorder, "item-matched", item, ended=True)
 
 
@@ -68,7 +70,7 @@ async def _returned(recorder: Recorder) -> None:
         action=ItemAction.RETURN, reason="付款人要求退回", actor="O1",
         return_to=ReturnTo(bank_name="招商银行"),
     )  # fmt: skip
-    await recorder.till.approve(item, _yes(await recorder.till.propose(item, body)))
+    await recorder.till.approve(item, _yes(await recorder.till.propose(item, signed(body))))
     await _keep(recorder, "item-returned", item, ended=True)
     sql = "SELECT end_to_end_id FROM payments"
     name = (await recorder.platform.rows(sql))[0].end_to_end_id
@@ -161,7 +163,7 @@ async def _item(recorder: Recorder, subject: str) -> int:
 def _yes(view: ItemView, actor: str = "O2") -> Approve:
     assert view.proposal is not None
     shown = view.proposal.model_dump(include={"action", "target", "amount_minor", "payee_digest"})
-    return Approve(**shown, proposal=view.proposal.number, actor=actor)
+    return signed(Approve(**shown, proposal=view.proposal.number, actor=actor))
 
 
 async def _keep(recorder: Recorder, name: str, item: int, *, ended: bool) -> None:

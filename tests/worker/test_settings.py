@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from gateways.identity.issuer import DEVELOPMENT_ISSUER, DevelopmentIssuer, Grant
+from tillkeeper.contracts.errors import Code, Rejected
 from tillkeeper.sealing import KeyRing
+from worker.addresses import asyncpg_url, is_loopback, is_origin
 from worker.codec_server import codec_app
-from worker.keys import first_key_ring, load_key_ring
+from worker.keys import first_issuer, first_key_ring, load_key_ring, load_verifier
 from worker.refusal import CannotStart
-from worker.settings import Settings, asyncpg_url, is_loopback, is_origin, load_settings
+from worker.settings import Settings, load_settings
 
+AT = datetime(2026, 11, 6, 10, 0, tzinfo=UTC)
 ACCOUNT = '{"name": "Platform", "bank": "Bank", "number": "123"}'
+X = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"
+"""The public key of RFC 8037, appendix A."""
 ACCOUNTS = f'{{"CNY": {ACCOUNT}}}'
 
 
@@ -33,10 +41,11 @@ def load(monkeypatch: pytest.MonkeyPatch, **variables: str) -> Settings:
 
 def production(tmp_path: Path) -> dict[str, str]:
     """Variables that production accepts."""
-    ca, ring = tmp_path / "ca.pem", tmp_path / "ring.json"
+    ca, ring, keys = (tmp_path / name for name in ("ca.pem", "ring.json", "jwks.json"))
     ca.write_text("certificate")
     ring.write_text(KeyRing.generate("k1").to_json())
     ring.chmod(0o600)
+    keys.write_text(json.dumps({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "k1", "x": X}]}))
     return {
         "environment": "production",
         "database_url": "postgresql://tillkeeper:secret-word@db/tillkeeper",
@@ -44,6 +53,8 @@ def production(tmp_path: Path) -> dict[str, str]:
         "temporal_tls_ca": str(ca),
         "key_ring_file": str(ring),
         "codec_token": "0123456789abcdef",
+        "token_issuer": "https://id.example",
+        "token_keys_file": str(keys),
         "receiving_accounts": ACCOUNTS,
     }
 
@@ -97,6 +108,10 @@ class TestLoad:
             ("codec_token", "0123456789abcde ", "without spaces"),
             ("bind", "nonsense", "BIND must be an IP address"),
             ("bind", "", "BIND must be an IP address"),
+            ("token_issuer", "https://id.example", "go together"),
+            ("token_issuer", "a b", "TOKEN_ISSUER"),
+            ("token_keys_file", __file__, "go together"),
+            ("token_keys_file", "/none", "TOKEN_KEYS_FILE names no file"),
             ("home", "", "HOME: must name a directory"),
             ("home", " ", "HOME: must name a directory"),
             ("bank_exchange", " ", "BANK_EXCHANGE: must name a directory"),
@@ -225,6 +240,8 @@ class TestProduction:
             ("temporal_tls_ca", "in clear text"),
             ("receiving_accounts", "its own TILLKEEPER_RECEIVING_ACCOUNTS"),
             ("codec_token", "needs TILLKEEPER_CODEC_TOKEN"),
+            ("token_issuer", "needs TILLKEEPER_TOKEN_ISSUER and TILLKEEPER_TOKEN_KEYS_FILE"),
+            ("token_keys_file", "needs TILLKEEPER_TOKEN_ISSUER and TILLKEEPER_TOKEN_KEYS_FILE"),
             ("database_url", "needs TILLKEEPER_DATABASE_URL"),
             ("temporal_address", "needs TILLKEEPER_TEMPORAL_ADDRESS"),
         ],
@@ -243,6 +260,13 @@ class TestProduction:
         """A worker that made its own empty folder would wait for the bank for ever."""
         variables = production(tmp_path) | {"bank_exchange": str(tmp_path / "none")}
         with pytest.raises(CannotStart, match="BANK_EXCHANGE must be there"):
+            load(monkeypatch, **variables)
+
+    def test_s12_the_issuer_of_development_is_refused(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        variables = production(tmp_path) | {"token_issuer": DEVELOPMENT_ISSUER}
+        with pytest.raises(CannotStart, match="refuses the TILLKEEPER_TOKEN_ISSUER of development"):
             load(monkeypatch, **variables)
 
     def test_no_receiving_account_is_refused(
@@ -301,3 +325,75 @@ class TestKeyRing:
         with pytest.raises(CannotStart, match=r"keyring\.json is refused: it is not a text") as no:
             load_key_ring(Settings(home=tmp_path))
         assert "secret-word" not in str(no.value)
+
+
+def signed_in_at(home: Path) -> str:
+    """A token of the issuer that this home has."""
+    issuer = DevelopmentIssuer.from_json((home / "issuer.json").read_text())
+    return issuer.issue(Grant(subject="O2", roles=("operations",)), AT)
+
+
+class TestVerifier:
+    def test_first_start_makes_a_private_issuer_and_keeps_it(self, tmp_path: Path) -> None:
+        settings = Settings(home=tmp_path)
+        first_issuer(settings)
+        token = signed_in_at(tmp_path)
+        first_issuer(settings)
+        verifier = load_verifier(settings)
+        assert (tmp_path / "issuer.json").stat().st_mode & 0o777 == 0o600
+        assert verifier is not None
+        assert verifier.verify(token, AT).subject == "O2"
+
+    def test_a_home_without_issuer_has_no_verifier(self, tmp_path: Path) -> None:
+        assert load_verifier(Settings(home=tmp_path)) is None
+
+    def test_s3_production_never_reads_the_issuer_of_development(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        first_issuer(Settings(home=tmp_path))
+        settings = load(monkeypatch, **production(tmp_path), home=str(tmp_path))
+        verifier = load_verifier(settings)
+        assert verifier is not None
+        with pytest.raises(Rejected) as refused:
+            verifier.verify(signed_in_at(tmp_path), AT)
+        assert refused.value.codes == (Code.TOKEN_INVALID,)
+
+    def test_an_issuer_of_its_own_needs_none_of_ours(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        keys = production(tmp_path)
+        mine = {name: keys[name] for name in ("token_issuer", "token_keys_file")}
+        settings = load(monkeypatch, home=str(tmp_path), **mine)
+        first_issuer(settings)
+        assert not (tmp_path / "issuer.json").exists()
+        assert load_verifier(settings) is not None
+
+    @pytest.mark.parametrize(
+        ("content", "said"),
+        [
+            (b"{", "are refused: it is not a JSON object with a list of keys"),
+            (b'{"keys": []}', "must list 1 to 64 keys"),
+            (b"\xff\xfe", "it is not a text"),
+        ],
+    )
+    def test_s12_keys_that_are_none_stop_the_process(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes, said: str
+    ) -> None:
+        variables = production(tmp_path)
+        Path(variables["token_keys_file"]).write_bytes(content)
+        with pytest.raises(CannotStart, match=said):
+            load_verifier(load(monkeypatch, **variables))
+
+    def test_an_issuer_that_others_can_read_is_refused(self, tmp_path: Path) -> None:
+        first_issuer(Settings(home=tmp_path))
+        (tmp_path / "issuer.json").chmod(0o640)
+        with pytest.raises(CannotStart, match="chmod 600"):
+            load_verifier(Settings(home=tmp_path))
+
+    def test_a_broken_issuer_is_refused_without_quoting_it(self, tmp_path: Path) -> None:
+        path = tmp_path / "issuer.json"
+        path.write_text('{"private_key": "secret-word"}')
+        path.chmod(0o600)
+        with pytest.raises(CannotStart, match=r"issuer\.json is refused") as refused:
+            load_verifier(Settings(home=tmp_path))
+        assert "secret-word" not in str(refused.value)

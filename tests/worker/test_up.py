@@ -63,7 +63,7 @@ class TestUp:
         assert settings["Codec"]["Endpoint"] == addresses.codec
         assert addresses.bank is not None
         assert get(f"{addresses.bank}/health")[0] == 200
-        for name in ("stack.json", "keyring.json", "stack.log", "temporal.db"):
+        for name in ("stack.json", "keyring.json", "issuer.json", "stack.log", "temporal.db"):
             assert (home.path / name).stat().st_mode & 0o077 == 0, name
 
         second = home.run("up")

@@ -21,6 +21,7 @@ from ledger.book import Book
 from ledger.engine import fetch, in_transaction
 from ledger.lanes import Lanes
 from ledger.orders import OrderBook
+from tests.tokens import VERIFIER
 from tillkeeper.client import Tillkeeper
 from tillkeeper.contracts.account import (
     AccountView,
@@ -177,6 +178,7 @@ def make_platform(
         profile=profile,
         receiving=receiving,
         lanes=Lanes(OrderBook(engine)),
+        verifier=VERIFIER,
     )
     return Platform(Tillkeeper(client, queue), client, engine, house, queue)
 

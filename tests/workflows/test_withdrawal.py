@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 import pytest_asyncio
-from temporalio.client import WithStartWorkflowOperation
-from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.testing import WorkflowEnvironment
 
 from tests.workflows.support import Platform, bank_details, eventually, refused
-from tests.workflows.withdrawal_support import CANCEL, People, no, people_on, yes
+from tests.workflows.withdrawal_support import CANCEL, People, no, people_on, starting, yes
 from tillkeeper.contracts.account import ProvideBankDetails, SetStanding
 from tillkeeper.contracts.approval import Verdict
 from tillkeeper.contracts.errors import Code
@@ -29,6 +27,8 @@ from tillkeeper.contracts.workitem import ItemKind, Outcome
 from tillkeeper.rules.profiles import JD_PREPAID_2023_11
 
 DAY: Final = timedelta(days=1)
+LATE: Final = timedelta(seconds=5)
+"""What a busy machine may take to run a timer that is due."""
 GRACE: Final = JD_PREPAID_2023_11.model_copy(update={"withdrawal_grace": timedelta(hours=2)})
 
 
@@ -99,11 +99,7 @@ class TestRequest:
         """C-02: retention forgets runs; the first request sent again answers as recorded."""
         view = await people.reject(await people.ask())
         await people.handle().result()
-        operation = WithStartWorkflowOperation(
-            WORKFLOW, people.request(), id=people.handle().id,
-            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            task_queue=people.platform.task_queue,
-        )  # fmt: skip
+        operation = starting(people, people.request())
         again = await people.platform.client.execute_update_with_start_workflow(
             "submitted", people.request(), start_workflow_operation=operation,
             result_type=WithdrawalView,
@@ -274,10 +270,7 @@ async def _early(people: People, request: str, way: str, body: Any) -> None:
     client, asked = people.platform.client, people.request(1_000_00, request)
     workflow_id = withdrawal_workflow_id(asked.merchant, request)
     if way == "update-with-start":
-        operation = WithStartWorkflowOperation(
-            WORKFLOW, asked, id=workflow_id, task_queue=people.platform.task_queue,
-            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-        )  # fmt: skip
+        operation = starting(people, asked)
         await client.execute_update_with_start_workflow(
             "decide", body, start_workflow_operation=operation
         )
@@ -298,24 +291,29 @@ class TestReminders:
         """P-68, C-06: reminded every 24 h, escalated at 72 h, approvable on the fortieth day."""
         view = await people.ask()
         assert view.requested_at is not None
-        handle = people.handle()
+        handle, clock = people.handle(), Clock(people, temporal)
         for day in range(1, 41):
             before = await people.seen()
-            assert before.remind_at == view.requested_at + day * DAY
+            due = view.requested_at + day * DAY
+            assert before.remind_at == due
             assert before.escalated is (day > 3)
-            await temporal.fast_forward(people.handle(), DAY - timedelta(seconds=5))
-            assert (await people.seen()).reminders == day - 1
-            await temporal.fast_forward(people.handle(), timedelta(seconds=6))
+            await clock.forward_to(due - timedelta(milliseconds=200))
             await _reminded(people, day)
+        rows = await people.platform.rows(
+            "SELECT at FROM audit WHERE action = 'remind_of_withdrawal' ORDER BY id"
+        )
+        dues = [view.requested_at + day * DAY for day in range(1, 41)]
+        late = [row.at - due for row, due in zip(rows, dues, strict=True)]
+        assert min(late) >= timedelta(0)
+        assert max(late) < LATE
         items = await people.platform.rows("SELECT kind, state, opened_at FROM work_items")
         assert [(i.kind, i.state) for i in items] == [(ItemKind.WITHDRAWAL_OVERDUE, "OPEN")]
-        late = items[0].opened_at - view.requested_at - 3 * DAY
-        assert timedelta(0) <= late < timedelta(seconds=5)
+        assert timedelta(0) <= items[0].opened_at - dues[2] < LATE
         described = await handle.describe()
         assert described.search_attributes["NeedsPerson"] == [True]
         shown = await people.seen()
         assert shown.reminders == 40
-        at = view.requested_at + 40 * DAY + timedelta(minutes=1)
+        at = await clock.now()
         assert (await people.approve(shown, at=at)).state is WithdrawalState.REMITTING
         closed = await people.platform.rows("SELECT outcome FROM work_items")
         assert [row.outcome for row in closed] == [Outcome.RESOLVED]
@@ -334,6 +332,23 @@ class TestReminders:
         assert view.state is WithdrawalState.REMITTING
         assert [d.actor for d in view.decisions] == ["O2", "F1"]
         assert len(view.not_understood) == 20
+
+
+class Clock:
+    """The clock of one request's run, which only goes forward."""
+
+    def __init__(self, people: People, temporal: WorkflowEnvironment) -> None:
+        self._people, self._temporal = people, temporal
+
+    async def now(self) -> datetime:
+        """What the run takes for now."""
+        info = await self._temporal.get_time_skipping_info(self._people.handle())
+        return datetime.now(UTC) if info is None else info.current_time.ToDatetime(tzinfo=UTC)
+
+    async def forward_to(self, moment: datetime) -> None:
+        """Let the time pass until ``moment``, for this run alone."""
+        ahead = moment - await self.now()
+        await self._temporal.fast_forward(self._people.handle(), ahead)
 
 
 async def _reminded(people: People, times: int) -> None:
@@ -368,10 +383,11 @@ class TestGrace:
         self, graceful: People, temporal: WorkflowEnvironment
     ) -> None:
         """C-06: a durable timer; nothing leaves a minute before."""
-        await graceful.approve(await graceful.ask())
-        await temporal.fast_forward(graceful.handle(), timedelta(minutes=119))
+        view, clock = await graceful.approve(await graceful.ask()), Clock(graceful, temporal)
+        assert view.remit_at is not None
+        await clock.forward_to(view.remit_at - timedelta(minutes=1))
         assert (await graceful.seen()).state is WithdrawalState.APPROVED
-        await temporal.fast_forward(graceful.handle(), timedelta(minutes=2))
+        await clock.forward_to(view.remit_at - timedelta(milliseconds=200))
         assert (await graceful.becomes(WithdrawalState.REMITTING)).attempts == 1
 
 
@@ -383,15 +399,15 @@ class TestDues:
         with refused(Code.DUES_OUTSTANDING):
             await people.approve(shown)
         assert (await people.seen()).decisions == ()
-        await people.platform.fund(1_000_00, 9)
+        await people.platform.fund(5_000_00, 9)
         assert (await people.approve(shown)).state is WithdrawalState.REMITTING
 
     async def test_dues_hold_an_approved_one_back_until_a_nudge(
         self, graceful: People, temporal: WorkflowEnvironment
     ) -> None:
         """P-45: blocked at remittance, released by whoever says ``changed``."""
-        await blocked(graceful, temporal)
-        await graceful.platform.fund(1_000_00, 9)
+        await blocked(graceful, Clock(graceful, temporal))
+        await graceful.platform.fund(5_000_00, 9)
         await graceful.handle().signal("changed")
         await graceful.becomes(WithdrawalState.REMITTING)
 
@@ -399,11 +415,12 @@ class TestDues:
         self, graceful: People, temporal: WorkflowEnvironment
     ) -> None:
         """P-45: without a nudge it is looked at again every hour."""
-        await blocked(graceful, temporal)
-        await graceful.platform.fund(1_000_00, 9)
-        await temporal.fast_forward(graceful.handle(), timedelta(minutes=58))
+        clock = Clock(graceful, temporal)
+        looked = await blocked(graceful, clock)
+        await graceful.platform.fund(5_000_00, 9)
+        await clock.forward_to(looked + timedelta(minutes=58))
         assert (await graceful.seen()).state is WithdrawalState.APPROVED
-        await temporal.fast_forward(graceful.handle(), timedelta(minutes=3))
+        await clock.forward_to(looked + timedelta(minutes=60))
         await graceful.becomes(WithdrawalState.REMITTING)
 
     async def test_an_abnormal_account_is_not_approved(self, people: People) -> None:
@@ -415,16 +432,18 @@ class TestDues:
             await people.approve(shown)
 
 
-async def blocked(people: People, temporal: WorkflowEnvironment) -> None:
-    """Approved, its grace period over, held back by 500.00 of dues."""
-    await people.approve(await people.ask())
+async def blocked(people: People, clock: Clock) -> datetime:
+    """Approved, its grace period over, held back by 500.00 of dues; the time of that look."""
+    view = await people.approve(await people.ask())
+    assert view.remit_at is not None
     await people.hold(3_500_00)
-    await temporal.fast_forward(people.handle(), timedelta(minutes=121))
+    await clock.forward_to(view.remit_at - timedelta(milliseconds=200))
 
     async def held_back() -> bool:
         return (await people.seen()).blocked == (Code.DUES_OUTSTANDING,)
 
     await eventually(held_back)
+    return await clock.now()
 
 
 class TestRestart:

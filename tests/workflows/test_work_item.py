@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from activities.work_item import WorkItemActivities
 from gateways.bank.exchange import FolderExchange
 from ledger.engine import in_transaction
 from ledger.workitems import NewItem, open_items, settle_items
+from tests.tokens import signed
 from tests.workflows.support import BOOKED_AT, OTHER_NAME, Platform, eventually, refused
 from tillkeeper.contracts.account import AccountState
 from tillkeeper.contracts.errors import Code, Rejected
@@ -51,9 +52,16 @@ class People:
         self.item = item
         self.till = platform.till
 
-    def matching(self, request: str = "T1", actor: str = "O1", reason: str = WHY) -> Propose:
+    def matching(
+        self,
+        request: str = "T1",
+        actor: str = "O1",
+        reason: str = WHY,
+        at: datetime | None = None,
+    ) -> Propose:
         target = f"{self.platform.merchant}/{request}"
-        return Propose(action=ItemAction.MATCH, target=target, reason=reason, actor=actor)
+        body = Propose(action=ItemAction.MATCH, target=target, reason=reason, actor=actor)
+        return signed(body, at)
 
     async def propose(self, request: str = "T1", actor: str = "O1") -> ItemView:
         return await self.till.propose(self.item, self.matching(request, actor))
@@ -69,17 +77,18 @@ class People:
         return (await self.platform.rows(sql, self.item))[0]
 
 
-def yes(view: ItemView, actor: str = "O2", **changes: Any) -> Approve:
-    """A yes to exactly what the view shows."""
+def yes(view: ItemView, actor: str = "O2", at: datetime | None = None, **changes: Any) -> Approve:
+    """A yes to exactly what the view shows, with a fresh token."""
     assert view.proposal is not None
     shown = {"action", "target", "amount_minor", "payee_digest"}
     fields = view.proposal.model_dump(include=shown) | {"proposal": view.proposal.number}
-    return Approve(**{**fields, "actor": actor, **changes})
+    return signed(Approve(**{**fields, "actor": actor, **changes}), at)
 
 
-def no(view: ItemView, actor: str = "O2") -> RejectProposal:
-    """A no to what the view shows."""
-    return RejectProposal(proposal=view.proposals, reason="证明不足", actor=actor)
+def no(view: ItemView, actor: str = "O2", at: datetime | None = None) -> RejectProposal:
+    """A no to what the view shows, with a fresh token."""
+    body = RejectProposal(proposal=view.proposals, reason="证明不足", actor=actor)
+    return signed(body, at)
 
 
 async def item_of(platform: Platform, receipt: ReceiptView) -> int:
@@ -227,8 +236,9 @@ class TestMatch:
         code = Code.ITEM_CLOSED if matched else Code.PROPOSAL_STALE
         assert [e.codes for e in losers if isinstance(e, Rejected)] == [(code,)] * 4
         assert (await platform.balances()).available == (5_000_00 if matched else 0)
-        decisions = [a for a, *_ in await audited(platform, f"item/{people.item}")][1:]
-        assert len(decisions) == 1
+        acts_done = [a for a, *_ in await audited(platform, f"item/{people.item}")]
+        assert acts_done.count("refuse_decision") in range(1, 5)
+        assert len([a for a in acts_done if a != "refuse_decision"]) == 2
 
     async def test_two_receipts_and_one_request_make_one_match(self, platform: Platform) -> None:
         """P-23: two parallel approvals for one request; the other stays unmatched and open."""
@@ -305,7 +315,7 @@ class TestMatch:
             await propose(people.item, note)
         with refused(Code.ITEM_UNKNOWN):
             await propose(2**60, note)
-        back = Propose(action=ItemAction.RETURN, reason="x", actor="O1")
+        back = signed(Propose(action=ItemAction.RETURN, reason="x", actor="O1"))
         with refused(Code.BANK_EXCHANGE_MISSING):
             await propose(people.item, back)
         assert (await people.row()).state == "OPEN"
@@ -322,7 +332,7 @@ class TestReturn:
                 action=ItemAction.RETURN, reason="付款人要求退回", actor="O1",
                 return_to=ReturnTo(bank_name="招商银行北京分行"),
             )  # fmt: skip
-            shown = await bank.till.propose(people.item, body)
+            shown = await bank.till.propose(people.item, signed(body))
             assert shown.proposal is not None
             assert (shown.proposal.payee, shown.proposal.payee_account) == ("丙***", "****9999")
             done = await people.approve(shown)
@@ -466,10 +476,12 @@ class TestTwice:
 
         await twice(doors.claim_item, ClaimItem(actor="O1"))
         await twice(doors.release_item, ReleaseItem(reason="x", actor="O1"))
-        proposed = await twice(doors.propose_action, people.matching())
-        await twice(doors.reject_proposal, no(proposed))
-        proposed = await twice(doors.propose_action, people.matching(reason="新证明"))
-        done = await twice(doors.approve_proposal, yes(proposed))
+        at = BOOKED_AT
+        proposed = await twice(doors.propose_action, people.matching(at=at))
+        await twice(doors.reject_proposal, no(proposed, at=at))
+        again = people.matching(reason="新证明", at=at)
+        proposed = await twice(doors.propose_action, again)
+        done = await twice(doors.approve_proposal, yes(proposed, at=at))
         assert done.outcome is Outcome.MATCHED
         assert (await idle.balances()).available == 5_000_00
 
@@ -495,6 +507,34 @@ class TestTrouble:
         assert sorted(noted) == sorted(["OWN_PROPOSAL", "FIELD_INVALID", "INPUT_NOT_UNDERSTOOD"])
         assert (await idle.balances()).available == 5_000_00
 
+    async def test_nobody_approves_by_a_raw_client_without_a_token(
+        self, platform: Platform
+    ) -> None:
+        """S3, C-07: refused where it would take effect, shown in the view, and in the audit."""
+        await waiting(platform)
+        people, _ = await unmatched(platform)
+        shown = await people.propose()
+        name = item_workflow_id(people.item)
+        handle = platform.client.get_workflow_handle(name, result_type=ItemView)
+        await handle.signal("approve", yes(shown).model_copy(update={"token": ""}))
+        await handle.signal("approve", yes(shown).model_copy(update={"actor": "O3"}))
+
+        async def told() -> bool:
+            view: ItemView = await handle.query("view", result_type=ItemView)
+            return len(view.not_understood) == 2
+
+        await eventually(told)
+        view = await handle.query("view", result_type=ItemView)
+        codes = [note.why.split(":")[0] for note in view.not_understood]
+        assert sorted(codes) == ["TOKEN_INVALID", "TOKEN_MISSING"]
+        assert (await platform.balances()).available == 0
+        refusals = [act for act in await audited(platform, name) if act[0] == "refuse_decision"]
+        said = [(actor, after["refused"]) for _, actor, after in refusals]
+        assert sorted(said) == [("O2", ["TOKEN_INVALID"]), ("unknown", ["TOKEN_MISSING"])]
+        with refused(Code.TOKEN_MISSING):
+            await platform.till.approve(people.item, yes(shown).model_copy(update={"token": ""}))
+        assert (await people.approve(shown)).outcome is Outcome.MATCHED
+
     async def test_a_terminated_run_comes_back_with_the_next_act(self, platform: Platform) -> None:
         """Design §3: the row is the truth."""
         await waiting(platform)
@@ -511,7 +551,7 @@ class TestTrouble:
             await waiting(idle)
             people, _ = await unmatched(idle)
             shown = await people.propose()
-        command = ItemCommand(item=people.item, at=BOOKED_AT, body=yes(shown))
+        command = ItemCommand(item=people.item, at=BOOKED_AT, body=yes(shown, at=BOOKED_AT))
         done = await WorkItemActivities(idle.house).approve_proposal(command)
         handle = idle.client.get_workflow_handle(
             item_workflow_id(people.item), result_type=ItemView

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from temporalio.client import WorkflowHandle
+from temporalio.client import WithStartWorkflowOperation, WorkflowHandle
+from temporalio.common import WorkflowIDConflictPolicy
 
 from gateways.bank.exchange import FolderExchange
 from gateways.bank.http import BankDoor
@@ -17,18 +19,28 @@ from tests.tokens import VERIFIER, token_for
 from tests.workflows.support import Platform, eventually
 from tillkeeper.contracts.account import AccountState
 from tillkeeper.contracts.actor import Decision
-from tillkeeper.contracts.approval import Decide, Verdict
+from tillkeeper.contracts.approval import (
+    ApprovalPolicy,
+    Decide,
+    DecidePolicy,
+    PolicyView,
+    ProposePolicy,
+    Verdict,
+)
 from tillkeeper.contracts.order import OrderEvent, OrderMessage
 from tillkeeper.contracts.withdrawal import (
+    WORKFLOW,
     CancelWithdrawal,
     WithdrawalRequest,
     WithdrawalState,
     WithdrawalView,
     withdrawal_workflow_id,
 )
+from tillkeeper.rules.approvals import POLICY_ADMIN
 from tillkeeper.rules.profiles import PrepaidProfile
 
-CANCEL = CancelWithdrawal(reason="不再需要", actor="user-1")
+SOON: Final = timedelta(seconds=3)
+CANCEL: Final = CancelWithdrawal(reason="不再需要", actor="user-1")
 
 
 @dataclass
@@ -37,10 +49,10 @@ class People:
 
     platform: Platform
 
-    async def active(self, amount_minor: int = 5_000_00) -> None:
-        """An account with so much available."""
+    async def active(self, amount_minor: int = 5_000_00, number: int = 1) -> None:
+        """An account with so much available, by a top-up of this number."""
         await self.platform.configured()
-        await self.platform.fund(amount_minor)
+        await self.platform.fund(amount_minor, number)
 
         async def active() -> bool:
             account = await self.platform.till.account(self.platform.merchant)
@@ -79,6 +91,21 @@ class People:
         """Refuse what ``view`` shows."""
         return await self.decide(view, no(view, who, **more))
 
+    async def propose(self, policy: ApprovalPolicy, who: str = "A1", **more: Any) -> PolicyView:
+        """Propose a policy that begins in a moment, as a policy admin."""
+        fields: dict[str, Any] = {
+            "change": f"P-{self.platform.merchant}", "policy": policy, "reason": "试运行",
+            "effective_from": datetime.now(UTC) + SOON, "token": token_for(who, POLICY_ADMIN),
+        }  # fmt: skip
+        return await self.platform.till.propose_policy(ProposePolicy(**{**fields, **more}))
+
+    async def adopt(self, policy: ApprovalPolicy) -> PolicyView:
+        """Put a policy in force, by two people."""
+        proposed = await self.propose(policy)
+        adopted = await self.platform.till.decide_policy(proposed.change, judged(proposed))
+        await asyncio.sleep(SOON.total_seconds())
+        return adopted
+
     async def hold(self, amount_minor: int) -> None:
         """An order's fee; what is more than available becomes dues (P-44)."""
         message = OrderMessage(
@@ -104,6 +131,24 @@ class People:
         """The request's run."""
         workflow_id = withdrawal_workflow_id(self.platform.merchant, request)
         return self.platform.client.get_workflow_handle(workflow_id, result_type=WithdrawalView)
+
+
+def judged(view: PolicyView, who: str = "A2", **changes: Any) -> DecidePolicy:
+    """A second policy admin's yes to exactly this policy."""
+    fields: dict[str, Any] = {
+        "verdict": Verdict.APPROVE, "policy_digest": view.policy_digest,
+        "token": token_for(who, POLICY_ADMIN),
+    }  # fmt: skip
+    return DecidePolicy(**{**fields, **changes})
+
+
+def starting(people: People, asked: WithdrawalRequest) -> WithStartWorkflowOperation[Any, Any]:
+    """A start as a plain client makes it, which starts anew what has ended."""
+    return WithStartWorkflowOperation(
+        WORKFLOW, asked, id=withdrawal_workflow_id(asked.merchant, asked.request),
+        task_queue=people.platform.task_queue,
+        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+    )  # fmt: skip
 
 
 def people_on(

@@ -10,7 +10,8 @@ from temporalio.common import WorkflowIDConflictPolicy
 
 from tillkeeper.client.calls import ONCE, Calls, Ended, Starting, same
 from tillkeeper.contracts import withdrawal
-from tillkeeper.contracts.approval import Decide, Verdict
+from tillkeeper.contracts.actor import claimed_subject
+from tillkeeper.contracts.approval import Decide
 from tillkeeper.contracts.errors import Code, Rejected
 from tillkeeper.contracts.money import format_amount
 from tillkeeper.contracts.withdrawal import (
@@ -96,12 +97,11 @@ class WithdrawalCalls(Calls):
 
 
 def _as_decided(view: WithdrawalView, body: Decide) -> WithdrawalView:
-    """The recorded outcome, where it is what ``body`` says of the same amount. Raises Rejected."""
+    """The recorded outcome for whoever decided so himself. Raises Rejected for anybody else."""
     if (view.amount_minor, view.currency) != (body.amount_minor, body.currency):
         raise Rejected(Code.DECISION_STALE, detail="the amount is another one")
-    rejected = view.state is WithdrawalState.REJECTED
-    agrees = rejected if body.verdict is Verdict.REJECT else view.approved_at and not rejected
-    if not agrees:
+    who = claimed_subject(body.token)
+    if not any(one.verdict is body.verdict and one.actor == who for one in view.decisions):
         raise decided(view)
     return view
 

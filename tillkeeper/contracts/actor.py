@@ -6,16 +6,17 @@ may bind it to exactly one. The token's own text appears in no view, no log and 
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from datetime import timedelta
 from typing import Annotated, Final
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from tillkeeper.contracts.base import Identifier, Model, Moment
+from tillkeeper.contracts.errors import Code, flaw
 from tillkeeper.contracts.money import AmountMinor, Currency
-from tillkeeper.contracts.workitem import Actor
 
 AUDIENCE: Final = "tillkeeper"
 """Whom the issuer makes the token for."""
@@ -24,6 +25,19 @@ LIFE_MAX: Final = timedelta(minutes=5)
 """The longest that a token may be good for (S3)."""
 
 EVERY_MERCHANT: Final = "*"
+
+SYSTEM: Final = "tillkeeper"
+"""How the audit names what no person did."""
+
+
+def _person(value: str) -> str:
+    if value.casefold() == SYSTEM:
+        raise flaw(Code.FIELD_INVALID, "this name stands for what no person did")
+    return value
+
+
+Actor = Annotated[Identifier, AfterValidator(_person)]
+"""The person who acts; never the system's own name (C-07)."""
 
 TokenText = Annotated[str, Field(max_length=4096, repr=False)]
 """A signed token as it travels (Ed25519 JWT); whoever has it can decide once. Empty: none came."""
@@ -67,3 +81,14 @@ def decision_digest(decision: Decision) -> str:
     fields = decision.model_dump(mode="json")
     text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def claimed_subject(token: str) -> str:
+    """Whom a token says it is of, unverified, and so good for nothing but an answer; or nobody."""
+    parts = token.split(".")
+    body = parts[1] if len(parts) > 1 else ""
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+    except ValueError:
+        return ""
+    return str(claims.get("sub", "")) if isinstance(claims, dict) else ""

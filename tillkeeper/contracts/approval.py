@@ -13,11 +13,10 @@ from typing import Annotated, Final, Generic, Protocol, Self
 from pydantic import Field, model_validator
 
 from tillkeeper.contracts.account import Body
-from tillkeeper.contracts.actor import TokenText
+from tillkeeper.contracts.actor import Actor, TokenText
 from tillkeeper.contracts.base import Identifier, Model, Moment, NotUnderstood, Text
 from tillkeeper.contracts.errors import Code, flaw
 from tillkeeper.contracts.money import AmountMinor, Currency
-from tillkeeper.contracts.workitem import Actor
 
 POLICY_WORKFLOW: Final = "PolicyChange"
 DELEGATION_WORKFLOW: Final = "Delegation"

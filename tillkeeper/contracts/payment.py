@@ -272,12 +272,14 @@ class PayoutStart(Model):
     """Send a recorded payment and see it through; carried on when the run continues as new.
 
     Whatever was not recorded before is not paid, so nobody pays by starting a run. ``current`` is
-    the attempt that the run has come to, ``known`` the payment as the starter saw it.
+    the attempt that the run has come to, ``known`` the payment as the starter saw it, ``watched``
+    whether a withdrawal is to be nudged at the end.
     """
 
     end_to_end_id: Identifier
     current: Identifier | None = None
     known: PayoutView | None = None
+    watched: bool = False
     not_understood: tuple[NotUnderstood, ...] = ()
 
 

@@ -7,12 +7,12 @@ from enum import StrEnum
 from typing import Final, Generic, Protocol
 
 from tillkeeper.contracts.account import Body
+from tillkeeper.contracts.actor import Actor
 from tillkeeper.contracts.approval import Decide, DecisionView, LevelView
 from tillkeeper.contracts.base import Identifier, Model, Moment, NotUnderstood, Step, Text
 from tillkeeper.contracts.errors import Code, Reason
 from tillkeeper.contracts.money import AmountMinor, Currency
 from tillkeeper.contracts.payment import PayoutView
-from tillkeeper.contracts.workitem import Actor
 
 WORKFLOW: Final = "Withdrawal"
 CHANGED_SIGNAL: Final = "changed"

@@ -11,10 +11,11 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Final, Generic, Protocol, TypeVar
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
-from tillkeeper.contracts.base import Identifier, Model, Moment, Name, NotUnderstood, Text
-from tillkeeper.contracts.errors import Code, flaw
+from tillkeeper.contracts.actor import Actor, TokenText
+from tillkeeper.contracts.base import Model, Moment, Name, NotUnderstood, Text
+from tillkeeper.contracts.errors import Code
 from tillkeeper.contracts.money import AmountMinor
 
 WORKFLOW: Final = "WorkItem"
@@ -22,19 +23,6 @@ ITEM_ID_MAX: Final = 2**63 - 1
 
 ItemId = Annotated[int, Field(ge=1, le=ITEM_ID_MAX)]
 """Number of an item, from 1."""
-
-SYSTEM: Final = "tillkeeper"
-"""How the audit names what no person did."""
-
-
-def _person(value: str) -> str:
-    if value.casefold() == SYSTEM:
-        raise flaw(Code.FIELD_INVALID, "this name stands for what no person did")
-    return value
-
-
-Actor = Annotated[Identifier, AfterValidator(_person)]
-"""The person who acts; never the system's own name (C-07)."""
 
 
 def item_workflow_id(item: int) -> str:
@@ -137,10 +125,11 @@ class ClaimItem(Model):
 
 
 class ReleaseItem(Model):
-    """Give an item back; the proposer withdraws his proposal by it."""
+    """Give an item back; the proposer withdraws his proposal by it. It needs no token."""
 
     reason: Text
     actor: Actor
+    token: TokenText = ""
 
 
 class ReturnTo(Model):
@@ -154,13 +143,22 @@ class ReturnTo(Model):
 
 
 class Propose(Model):
-    """What shall be done, and why; ``return_to`` is for a return only."""
+    """What shall be done, and why; ``return_to`` is for a return only.
+
+    Whatever moves money needs the actor's token; to take note needs none.
+    """
 
     action: ItemAction
     target: Text | None = None
     reason: Text
     actor: Actor
     return_to: ReturnTo | None = None
+    token: TokenText = ""
+
+    @property
+    def act(self) -> Propose:
+        """The proposal without its token: what is kept, and what makes two of them the same."""
+        return self.model_copy(update={"token": ""})
 
 
 class Approve(Model):
@@ -175,6 +173,7 @@ class Approve(Model):
     amount_minor: AmountMinor | None = None
     payee_digest: Text | None = None
     actor: Actor
+    token: TokenText = ""
 
 
 class RejectProposal(Model):
@@ -183,6 +182,7 @@ class RejectProposal(Model):
     proposal: int
     reason: Text
     actor: Actor
+    token: TokenText = ""
 
 
 class ProposalView(Model):

@@ -120,7 +120,7 @@ def judge_release(item: ItemView, body: ReleaseItem) -> bool:
 
 def judge_proposal(item: ItemView, body: Propose) -> bool:
     """An action of this kind, by whoever has the item. Raises Rejected with every reason."""
-    if item.proposal is not None and item.proposal.fingerprint == fingerprint(body):
+    if item.proposal is not None and item.proposal.fingerprint == fingerprint(body.act):
         return False
     _refuse_closed(item)
     if item.state is ItemState.PROPOSED:

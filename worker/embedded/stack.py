@@ -15,6 +15,7 @@ from pathlib import Path
 import structlog
 from sqlalchemy.engine import make_url
 
+from worker.addresses import asyncpg_url
 from worker.client import connect
 from worker.database import make_login, migrate
 from worker.embedded.bank import EmbeddedBank, embedded_bank
@@ -24,11 +25,11 @@ from worker.embedded.ports import free_port
 from worker.embedded.postgres import LOGIN, EmbeddedPostgres
 from worker.embedded.process import Child, full_disk
 from worker.embedded.temporal import EmbeddedTemporal, TemporalPorts, end_leftover, temporal_binary
-from worker.keys import first_key_ring, key_ring_path
+from worker.keys import first_issuer, first_key_ring, key_ring_path
 from worker.refusal import CannotStart
 from worker.search_attributes import make_search_attributes
 from worker.service import Doors, Serving, Targets, default_origins, service
-from worker.settings import Settings, asyncpg_url
+from worker.settings import Settings
 from worker.telemetry import configure_logging
 
 LOG_FILE = "stack.log"
@@ -81,6 +82,7 @@ async def _running(
 ) -> AsyncIterator[tuple[StackAddresses, asyncio.Task[None]]]:
     async with AsyncExitStack() as stack:
         ring = first_key_ring(settings)
+        first_issuer(settings)
         doors = Doors(settings)
         stack.callback(doors.close)
         address = settings.temporal_address
