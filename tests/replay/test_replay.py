@@ -30,7 +30,11 @@ class TestReplay:
         await replayer.replay_workflow(history)
 
     @pytest.mark.parametrize(
-        "lifecycle", ["account", "topup", "receipt", "order", "bank-file", "item", "payout"]
+        "lifecycle",
+        [
+            *("account", "topup", "receipt", "order", "bank-file", "item", "payout"),
+            *("withdrawal", "policy"),
+        ],
     )
     def test_every_lifecycle_has_recorded_paths(self, lifecycle: str) -> None:
         """An empty folder must not look like success."""

@@ -80,12 +80,11 @@ async def _one(teller: Teller, _: WorkflowEnvironment) -> WithdrawalView:
 
 async def _two(teller: Teller, _: WorkflowEnvironment) -> WithdrawalView:
     await teller.people.platform.fund(60_000_00, 2)
-    teller.bank.post("/deposits", deposits=[_capital()])
+    await teller.capital(90_000_00)
     view = await teller.people.ask(60_000_00)
     await teller.people.approve(view)
     await teller.people.approve(view, "F1", "finance")
-    await teller.hear(count=2)
-    return await teller.result()
+    return await teller.paid()
 
 
 async def _rejected(teller: Teller, _: WorkflowEnvironment) -> WithdrawalView:
@@ -147,10 +146,3 @@ class TestCost:
         assert set(found) == set(PATHS)
         assert found["auto-approved"][0] <= 50
         assert found["one approval"][0] <= 60
-
-
-def _capital() -> dict[str, object]:
-    return {
-        "key": "C1", "account": "110060149012", "currency": "CNY", "amount_minor": 90_000_00,
-        "payer_name": "资本", "payer_account": "6225880299990000",
-    }  # fmt: skip

@@ -16,7 +16,7 @@ from tests.workflows.support import Platform, eventually
 from tests.workflows.withdrawal_bank import Teller, serving, tellers
 from tillkeeper.contracts.payment import PaymentState
 from tillkeeper.contracts.withdrawal import WithdrawalState
-from tillkeeper.contracts.workitem import ItemAction, ItemKind, Outcome, Propose
+from tillkeeper.contracts.workitem import ItemAction, ItemKind, Outcome
 
 NUMBER = "6225880212341234"
 
@@ -126,9 +126,7 @@ class TestFailed:
         done = await teller.choose(item, ItemAction.RETURN_TO_AVAILABLE)
         assert done.outcome is Outcome.RETURNED
         assert (await teller.result()).state is WithdrawalState.RETURNED
-        again = await teller.people.platform.till.propose(
-            item.item, Propose(action=ItemAction.RETURN_TO_AVAILABLE, reason="客户要求", actor="O2")
-        )
+        again = await teller.choose(item, ItemAction.RETURN_TO_AVAILABLE)
         assert again.outcome is Outcome.RETURNED
         balances = await teller.people.platform.balances()
         assert (balances.available, balances.withdrawing) == (5_000_00, 0)

@@ -17,6 +17,7 @@ from tests.workflows.withdrawal_bank import Teller, tellers
 from tillkeeper.client import TASK_QUEUE, Tillkeeper
 from tillkeeper.contracts.payment import PaymentState
 from tillkeeper.contracts.withdrawal import WithdrawalState
+from tillkeeper.rules.proving import DESK
 from tillkeeper.sealing import KeyRing
 
 
@@ -71,7 +72,7 @@ class TestWithdrawalWithFailure:
             shown = await command.said("approvals", "show", merchant, "W1")
             assert shown["payee"] == "甲***"
             decide = shown["decide_with"].split()
-            token = await token_for(command, tmp_path)
+            token = await token_for(command, tmp_path, "operations")
             approve = ("approvals", "approve", merchant, "W1", *decide, "--token-file", token)
             assert (await command.said(*approve))["state"] == "REMITTING"
             view = await people.seen()
@@ -83,7 +84,8 @@ class TestWithdrawalWithFailure:
         async with platform.worker():
             (item,) = (await command.said("inbox", "list", "--kind", "WITHDRAWAL_FAILED"))["work"]
             returns = ("inbox", "propose", item["id"], "RETURN_TO_AVAILABLE")
-            why = ("--reason", "客户要求退回", "--actor", "O2")
+            token = await token_for(command, tmp_path, DESK)
+            why = ("--reason", "客户要求退回", "--actor", "O2", "--token-file", token)
             for _ in range(2):
                 assert (await command.said(*returns, *why))["outcome"] == "RETURNED"
             assert (await teller.result()).state is WithdrawalState.RETURNED
@@ -98,10 +100,10 @@ class TestWithdrawalWithFailure:
         await booked_once(platform)
 
 
-async def token_for(command: Till, folder: Path) -> str:
+async def token_for(command: Till, folder: Path, role: str) -> str:
     """O2's token in a file, as a person gets it."""
-    issued = await command.run("token", "issue", "--subject", "O2", "--role", "operations")
-    path = folder / "token"
+    issued = await command.run("token", "issue", "--subject", "O2", "--role", role)
+    path = folder / role
     await asyncio.to_thread(path.write_text, issued.out)
     return str(path)
 

@@ -14,7 +14,8 @@ from temporalio.client import WorkflowHandle
 from temporalio.service import RPCError
 
 from gateways.bank.http import HttpBankDoor
-from tests.gateways.bank.simulator.support import Simulator, running
+from tests.gateways.bank.simulator.support import OURS, Simulator, running
+from tests.tokens import signed
 from tests.workflows.bank_support import imported
 from tests.workflows.support import Platform, eventually
 from tests.workflows.withdrawal_support import People, people_on
@@ -40,6 +41,15 @@ class Teller:
         await asyncio.to_thread(self.bank.wait_for, kind, self.told)
         for path in self.bank.files(kind):
             await imported(self.people.platform, path.read_bytes())
+
+    async def capital(self, amount_minor: int) -> None:
+        """Let money that is nobody's request arrive at the bank; its file is heard."""
+        wire = {
+            "key": "C1", "account": OURS, "currency": "CNY", "amount_minor": amount_minor,
+            "payer_name": "资本", "payer_account": "6225880299990000",
+        }  # fmt: skip
+        self.bank.post("/deposits", deposits=[wire])
+        await self.hear()
 
     async def paid(self, request: str = "W1") -> WithdrawalView:
         """Let the bank's debit be heard; the run's result."""
@@ -82,7 +92,7 @@ class Teller:
 
     async def choose(self, item: ItemView, action: ItemAction) -> ItemView:
         """What one person may choose alone."""
-        body = Propose(action=action, reason="客户要求", actor="O2")
+        body = signed(Propose(action=action, reason="客户要求", actor="O2"))
         return await self.people.platform.till.propose(item.item, body)
 
     def debits(self) -> list[tuple[int, str]]:

@@ -49,10 +49,10 @@ class People:
 
     platform: Platform
 
-    async def active(self, amount_minor: int = 5_000_00) -> None:
-        """An account with so much available."""
+    async def active(self, amount_minor: int = 5_000_00, number: int = 1) -> None:
+        """An account with so much available, by a top-up of this number."""
         await self.platform.configured()
-        await self.platform.fund(amount_minor)
+        await self.platform.fund(amount_minor, number)
 
         async def active() -> bool:
             account = await self.platform.till.account(self.platform.merchant)
