@@ -1,6 +1,6 @@
 """C-11, S9, S10: personal data through every lifecycle, then looked for wherever others can look.
 
-Nineteen canary strings go in through the client on the real stack: raw histories with every payload
+Twenty-four canary strings go in through the client on the real stack: raw histories with every payload
 and failure, search attributes, memos, ids, logs, metrics and tables must not hold one of them,
 while the codec endpoint shows them. Expiry is not here: fifteen days do not pass on a real stack,
 and it carries no text.
@@ -15,7 +15,7 @@ import re
 import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,7 +26,7 @@ from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryRequest
 from temporalio.client import Client
 
-from gateways.identity.issuer import ISSUER_FILE, DevelopmentIssuer
+from gateways.identity.issuer import ISSUER_FILE, DevelopmentIssuer, Grant
 from tests.home import Home
 from tests.stack import engine_on
 from tests.tokens import signed
@@ -47,10 +47,22 @@ from tillkeeper.contracts.account import (
     ReplaceContact,
     SetStanding,
 )
+from tillkeeper.contracts.approval import (
+    Decide,
+    DecidePolicy,
+    Delegate,
+    ProposePolicy,
+    Verdict,
+)
 from tillkeeper.contracts.errors import Rejected
 from tillkeeper.contracts.order import OrderEvent, OrderMessage
 from tillkeeper.contracts.receipt import PayerKind, ReceiptReport
 from tillkeeper.contracts.topup import CancelTopUp, TopUpRequest, TopUpState
+from tillkeeper.contracts.withdrawal import (
+    CancelWithdrawal,
+    WithdrawalRequest,
+    WithdrawalState,
+)
 from tillkeeper.contracts.workitem import (
     Approve,
     ItemAction,
@@ -59,6 +71,7 @@ from tillkeeper.contracts.workitem import (
     RejectProposal,
     ReturnTo,
 )
+from tillkeeper.rules.approvals import DEFAULT_POLICY, POLICY_ADMIN
 from tillkeeper.sealing import KeyRing
 from worker.embedded.discovery import StackAddresses
 
@@ -84,9 +97,19 @@ CANARIES: Final = (
     "黄鹂退款收款人",
     "6222333344445555666",
     "与金丝雀先生核对不符",
+    "金丝雀先生账户存疑",
+    "金丝雀先生撤回提现",
+    "黄鹂女士休假代批",
+    "应黄鹂女士要求放宽",
+    "金丝雀先生不同意放宽",
 )
+LIFECYCLES: Final = {
+    *("Account", "TopUp", "Receipt", "OrderMessage", "WorkItem", "Payout"),
+    *("Withdrawal", "PolicyChange", "Delegation"),
+}
 REASONS: Final = CANARIES[11:15]
-DESK: Final = CANARIES[15:]
+DESK: Final = CANARIES[15:19]
+APPROVING: Final = CANARIES[19:]
 DETAILS: Final = BankDetails(
     bank="工商银行", branch=CANARIES[2], account_number=CANARIES[1], company_name=COMPANY,
     source=BankDetailsSource.SELF_SERVICE, state=BankDetailsState.PENDING,
@@ -216,6 +239,62 @@ async def _return(till: Tillkeeper, issuer: DevelopmentIssuer) -> set[str]:
     return {word.token for word in (first, refusal, body, yes)}
 
 
+async def _withdraw(till: Tillkeeper, issuer: DevelopmentIssuer) -> set[str]:
+    """Approved, rejected, cancelled; a policy and a delegation: each with its words and tokens."""
+    now = datetime.now(UTC)
+
+    def token(who: str, role: str) -> str:
+        return issuer.issue(Grant(subject=who, roles=(role,)), datetime.now(UTC))
+
+    used = {name: token("o2", "operations") for name in ("yes", "no", "own", "lent")}
+    used |= {name: token(name, POLICY_ADMIN) for name in ("a1", "a2")}
+    views = [
+        await till.request_withdrawal(
+            WithdrawalRequest(
+                merchant="M1", request=f"W{n}", amount_minor=50_000, requested_by="user1"
+            )
+        )
+        for n in (1, 2, 3)
+    ]
+    body = Decide(
+        verdict=Verdict.APPROVE, amount_minor=50_000, currency="CNY",
+        payee_digest=views[0].payee_digest, token=used["own"],
+    )  # fmt: skip
+    with suppress(Rejected):
+        await till.decide_withdrawal("M1", "W1", body.model_copy(update={"amount_minor": 1}))
+    paid = await till.decide_withdrawal("M1", "W1", body.model_copy(update={"token": used["yes"]}))
+    assert paid.state is WithdrawalState.REMITTING
+    changes = {"verdict": Verdict.REJECT, "reason": APPROVING[0], "token": used["no"]}
+    await till.decide_withdrawal("M1", "W2", body.model_copy(update=changes))
+    cancel = CancelWithdrawal(reason=APPROVING[1], actor="user1")
+    await till.cancel_withdrawal("M1", "W3", cancel)
+    await till.delegate(
+        Delegate(
+            delegation="D1",
+            delegate="o3",
+            roles=("operations",),
+            until=now + timedelta(days=1),
+            reason=APPROVING[2],
+            token=used["lent"],
+        )
+    )
+    proposed = await till.propose_policy(
+        ProposePolicy(
+            change="P1",
+            policy=DEFAULT_POLICY.policy,
+            effective_from=now + timedelta(days=1),
+            reason=APPROVING[3],
+            token=used["a1"],
+        )
+    )
+    refusal = DecidePolicy(
+        verdict=Verdict.REJECT, policy_digest=proposed.policy_digest, reason=APPROVING[4],
+        token=used["a2"],
+    )  # fmt: skip
+    await till.decide_policy("P1", refusal)
+    return set(used.values())
+
+
 async def _histories(client: Client) -> list[dict[str, Any]]:
     found = []
     async for run in client.list_workflows():
@@ -242,6 +321,7 @@ class TestCanaries:
         issuer = DevelopmentIssuer.from_json((home.path / ISSUER_FILE).read_text("utf-8"))
         await _live(Tillkeeper(client), "0000000000")
         tokens = await _return(Tillkeeper(client), issuer)
+        tokens |= await _withdraw(Tillkeeper(client), issuer)
         # A worker that fails in code it does not expect: its texts must stay sealed as well.
         handle = await client.start_workflow(
             "Account", {"legal_name": COMPANY}, id="account/M4/CNY", task_queue="tillkeeper"
@@ -250,7 +330,8 @@ class TestCanaries:
             await handle.result()
 
         histories = await _histories(client)
-        assert len(histories) == 2 * 13
+        kinds = {run["type"]["name"] for run in _runs(histories)}
+        assert kinds >= LIFECYCLES
         assert _hits(json.dumps(histories, ensure_ascii=False)) == []
         assert _hits(json.dumps(histories)) == []
         written = [json.dumps(histories)]
@@ -271,6 +352,13 @@ class TestCanaries:
         shown = json.dumps(await asyncio.to_thread(_decoded, addresses.codec, histories))
         assert set(_hits(shown)) == set(CANARIES)
         assert all(token in shown for token in tokens)
+
+
+def _runs(histories: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What the server says of each run."""
+    return [
+        found["workflowExecutionInfo"] for found in histories if "workflowExecutionInfo" in found
+    ]
 
 
 def _read(url: str) -> str:
