@@ -1,9 +1,9 @@
 """C-11, S9, S10: personal data through every lifecycle, then looked for wherever others can look.
 
-Twenty-four canary strings go in through the client on the real stack: raw histories with every payload
-and failure, search attributes, memos, ids, logs, metrics and tables must not hold one of them,
-while the codec endpoint shows them. Expiry is not here: fifteen days do not pass on a real stack,
-and it carries no text.
+Twenty-four canary strings go in through the client on the real stack: raw histories with every
+payload and failure, search attributes, memos, ids, logs, metrics and tables must not hold one of
+them, while the codec endpoint shows them. Expiry is not here: fifteen days do not pass on a real
+stack, and it carries no text.
 """
 
 from __future__ import annotations

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import re
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,13 @@ import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
+from gateways.bank.exchange import FolderExchange
 from tests.workflows.support import Platform, eventually, make_platform
 from tillkeeper.client import TASK_QUEUE, Tillkeeper
+from tillkeeper.contracts.account import AccountState
 from tillkeeper.contracts.order import OrderEvent, OrderMessage, OrderResult
 from tillkeeper.contracts.topup import TopUpState, TopUpView
+from tillkeeper.contracts.withdrawal import WithdrawalState
 from tillkeeper.sealing import KeyRing
 from worker.codec_server import codec_app
 from worker.embedded.ports import LOOPBACK, listen
@@ -42,9 +47,12 @@ def names_of_the_page() -> dict[str, Any]:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def serving(client: Client, engine: AsyncEngine, ring: KeyRing) -> Any:
-    """A worker on the task queue that the page names."""
+async def serving(
+    client: Client, engine: AsyncEngine, ring: KeyRing, tmp_path: Path
+) -> AsyncIterator[Platform]:
+    """A worker on the task queue that the page names, and a folder to pay by."""
     platform = make_platform(client, engine, ring)
+    platform.house = dataclasses.replace(platform.house, exchange=FolderExchange(tmp_path))
     platform.task_queue, platform.till = TASK_QUEUE, Tillkeeper(client)
     async with platform.worker():
         yield platform
@@ -56,6 +64,20 @@ class TestIntegrate:
         view = await names_of_the_page()["first_topup"](serving.client)
         assert isinstance(view, TopUpView)
         assert (view.state, view.amount_minor) == (TopUpState.WAITING_REMITTANCE, 5_000_00)
+
+    async def test_the_withdrawal_code_runs(self, serving: Platform) -> None:
+        """Issue 4: a dozen lines ask for money, which is reserved at once."""
+        await serving.configured()
+        await serving.fund(5_000_00, 7007)
+
+        async def active() -> bool:
+            account = await serving.till.account(serving.merchant)
+            return account.state is AccountState.ACTIVE
+
+        await eventually(active)
+        view = await names_of_the_page()["withdraw"](serving.client, serving.merchant)
+        assert view.state is WithdrawalState.WAITING_APPROVAL
+        assert (await serving.balances()).withdrawing == 2_000_00
 
     async def test_the_hold_code_runs_and_hands_over(
         self, serving: Platform, database_url: str

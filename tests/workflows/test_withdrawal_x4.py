@@ -64,7 +64,7 @@ class TestWithdrawalWithFailure:
             {"fault": "reject", "code": "AC04", "times": 1}, {"fault": "cut", "times": 1}
         )
         async with platform.worker():
-            await people.active()
+            await people.active(number=4004)
             asked = await command.said("withdrawal", "request", merchant, "W1", "2000.00")
             assert (asked["state"], asked["account"]) == ("WAITING_APPROVAL", "****1234")
             assert (await platform.balances()).available == 3_000_00

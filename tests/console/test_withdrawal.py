@@ -1,0 +1,172 @@
+"""Withdrawals, approvals and the policy on the command line: P-65 … P-74, C-07, C-08."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest_asyncio
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.client import Client
+
+from gateways.identity.issuer import ISSUER_FILE
+from tests.console.support import Answer, Till
+from tests.tokens import ISSUER
+from tests.workflows.support import make_platform
+from tests.workflows.withdrawal_support import People, people_on
+from tillkeeper.client import TASK_QUEUE, Tillkeeper
+from tillkeeper.sealing import KeyRing
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def people(
+    client: Client, engine: AsyncEngine, ring: KeyRing, tmp_path: Path
+) -> AsyncIterator[People]:
+    """A merchant with 5,000.00 on the command line's queue."""
+    platform = make_platform(client, engine, ring)
+    platform.till, platform.task_queue = Tillkeeper(client, TASK_QUEUE), TASK_QUEUE
+    made = people_on(platform, tmp_path)
+    async with made.platform.worker():
+        await made.active(number=secrets.randbelow(10**9) + 1)
+        yield made
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def command(people: People, tmp_path: Path, database_url: str, ring: KeyRing) -> Till:
+    """The command line with the tests' issuer in its home."""
+    home = tmp_path / "home"
+    home.mkdir()
+    for name, text in ((ISSUER_FILE, ISSUER.to_json()), ("keyring.json", ring.to_json())):
+        (home / name).write_text(text)
+        (home / name).chmod(0o600)
+    client = people.platform.client
+    variables = {
+        "TILLKEEPER_DATABASE_URL": database_url,
+        "TILLKEEPER_TEMPORAL_ADDRESS": client.service_client.config.target_host,
+        "TILLKEEPER_TEMPORAL_NAMESPACE": client.namespace,
+    }
+    return Till(tmp_path, variables)
+
+
+def codes(answer: Answer) -> list[str]:
+    assert answer.code == 2, answer
+    return answer.codes
+
+
+async def token(command: Till, who: str, role: str) -> str:
+    """A fresh token; given on standard input by ``--token-file -``."""
+    return (await command.run("token", "issue", "--subject", who, "--role", role)).out
+
+
+BY_TOKEN = ("--token-file", "-")
+
+
+class TestWithdrawal:
+    async def test_asked_listed_shown_and_cancelled(self, people: People, command: Till) -> None:
+        """P-27, P-65: masked everywhere; refused with every code."""
+        merchant = people.platform.merchant
+        request = ("withdrawal", "request", merchant)
+        refused = await command.run(*request, "W0", "5000.01", "--json")
+        assert codes(refused) == ["INSUFFICIENT_AVAILABLE"]
+        assert codes(await command.run(*request, "W0", "-1.00", "--json"))
+        await command.said(*request, "W1", "2000.00", "--by", "user-1")
+        listed = await command.said("withdrawal", "list", "--merchant", merchant)
+        assert [(w["request"], w["amount"]) for w in listed["withdrawals"]] == [("W1", "2000.00")]
+        table = await command.run("withdrawal", "list")
+        assert "operations 0/1" in table.out
+        assert "6225880212341234" not in table.out
+        shown = await command.run("withdrawal", "show", merchant, "W1")
+        assert "✓ submitted" in shown.out
+        assert "● approved" in shown.out
+        assert "****1234" in shown.out
+        cancel = ("withdrawal", "cancel", merchant, "W1", "--reason", "不再需要")
+        assert (await command.said(*cancel))["state"] == "CANCELLED_BY_MERCHANT"
+        unknown = await command.run("withdrawal", "show", merchant, "W404", "--json")
+        assert codes(unknown) == ["REQUEST_UNKNOWN"]
+        refused_ones = await command.said("withdrawal", "list", "--state", "refused")
+        assert [w["request"] for w in refused_ones["withdrawals"]] == ["W0"]
+
+
+class TestApprovals:
+    async def test_a_decision_repeats_what_was_shown_and_brings_a_token(
+        self, people: People, command: Till
+    ) -> None:
+        """C-07: another amount, another payee, no token: refused; then rejected with a reason."""
+        merchant = people.platform.merchant
+        await people.ask()
+        waiting = await command.said("approvals", "list")
+        assert [w["request"] for w in waiting["withdrawals"]] == ["W1"]
+        shown = (await command.said("approvals", "show", merchant, "W1"))["payee_digest"]
+        reject = ("approvals", "reject", merchant, "W1", "--reason", "资料不符", "--json")
+
+        async def say(amount: str, digest: str, given: str, *more: str) -> Answer:
+            options = ("--amount", amount, "--shown", digest, *more)
+            return await command.run(*reject, *options, given=given)
+
+        mine = await token(command, "O2", "operations")
+        assert codes(await say("2000.00", shown[:12], "")) == ["TOKEN_MISSING"]
+        assert codes(await say("1999.99", shown[:12], mine, *BY_TOKEN)) == ["DECISION_STALE"]
+        for digest in ("0" * 12, shown[:11]):
+            assert codes(await say("2000.00", digest, mine, *BY_TOKEN)) == ["DECISION_STALE"]
+        done = await say("2000.00", shown[:12], mine, *BY_TOKEN)
+        assert done.json["state"] == "REJECTED"
+        assert mine.strip() not in done.out
+        again = await say("2000.00", shown, mine, *BY_TOKEN)
+        assert again.json["decisions"] == done.json["decisions"]
+
+    async def test_a_delegate_approves_for_another(self, people: People, command: Till) -> None:
+        """P-68: lent by O2 until a moment, used by O3, whose token comes by the variable."""
+        merchant = people.platform.merchant
+        await people.ask()
+        mine = await token(command, "O2", "operations")
+        lent = await command.said(
+            "approvals", "delegate", f"D-{merchant}", "--to", "O3", "--role", "operations",
+            "--until", "2100-01-01", "--reason", "休假", *BY_TOKEN, given=mine,
+        )  # fmt: skip
+        assert lent["until"] == "2100-01-01T00:00:00+00:00"
+        shown = (await command.said("approvals", "show", merchant, "W1"))["decide_with"].split()
+        theirs = await token(command, "O3", "nothing")
+        approve = ("approvals", "approve", merchant, "W1", *shown)
+        done = await command.said(*approve, *BY_TOKEN, given=theirs)
+        assert (done["state"], done["decisions"][0]["on_behalf_of"]) == ("REMITTING", "O2")
+
+
+class TestPolicy:
+    async def test_proposed_adopted_shown_and_tried_on_the_past(
+        self, people: People, command: Till, tmp_path: Path
+    ) -> None:
+        """C-08: two people; the simulation names what would have needed others."""
+        await people.ask(1_000_00, "W1")
+        await people.ask(3_000_00, "W2")
+        bands: list[dict[str, Any]] = [
+            {"upto_minor": 1_500_00, "auto_reason": "小额"},
+            {"levels": [{"name": "operations", "roles": ["operations"]}]},
+        ]
+        file = tmp_path / "policy.json"
+        file.write_text(json.dumps({"bands": bands}))
+        simulate = ("policy", "simulate", "--since", "2020-01-01", "--policy", str(file))
+        tried = await command.said(*simulate)
+        lines = [(w["request"], w["needed"], w["would_need"]) for w in tried["withdrawals"]]
+        assert lines == [("W1", "operations", "nobody"), ("W2", "operations", "operations")]
+        assert tried["differing"] == 1
+        assert "1 of them would have needed others" in (await command.run(*simulate)).out
+        assert (await command.said("policy", "simulate", "--since", "2020-01-01"))["differing"] == 0
+        change = f"P-{people.platform.merchant}"
+        propose = ("policy", "propose", change, "--policy", str(file), "--from", "2100-01-01")
+        first = await token(command, "A1", "policy-admin")
+        shown = await command.said(*propose, "--reason", "新限额", *BY_TOKEN, given=first)
+        digest = shown["policy_digest"]
+        assert (await command.said("policy", "show", change))["policy_digest"] == digest
+        approve = ("policy", "approve", change, "--shown", digest)
+        own = await command.run(*approve, "--json", *BY_TOKEN, given=first)
+        assert codes(own) == ["TOKEN_SPENT"]
+        second = await token(command, "A2", "policy-admin")
+        adopted = await command.said(*approve, *BY_TOKEN, given=second)
+        assert adopted["state"] == "ADOPTED"
+        late = await token(command, "A3", "policy-admin")
+        reject = ("policy", "reject", change, "--shown", digest, "--reason", "过宽", "--json")
+        assert codes(await command.run(*reject, *BY_TOKEN, given=late)) == ["REQUEST_DECIDED"]
+        assert "up to 50,000.00: operations" in (await command.run("policy", "show")).out
