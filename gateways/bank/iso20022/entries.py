@@ -6,6 +6,7 @@ forgotten, so that an entry of any length takes no more memory than its transact
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
@@ -81,46 +82,53 @@ class EntryReader:
         """Take the parts that have ended of an entry that goes on; returns what was forgotten."""
         forgotten = 0
         for details in entry.iterchildren("{*}NtryDtls"):
-            for part in list(details)[:-1]:
-                name = local(part)
-                if name == "TxDtls":
-                    self._take_part(part)
-                if name != "Btch":
-                    part.clear()
-                    details.remove(part)
+            ended = list(details)[:-1]
+            self._parts += self._read(details, [one for one in ended if local(one) == "TxDtls"])
+            for one in ended:
+                if local(one) != "Btch":
+                    _forget(one)
                     forgotten += 1
         return forgotten
 
-    def take(self, entry: Element) -> None:
-        """Take an entry that has ended."""
-        self._place.entry += 1
+    def take(self, container: Element, entries: Sequence[Element]) -> None:
+        """Take entries that have ended and stand in a row in ``container``."""
+        lots = [self._lot_of(entry) for entry in entries]
+        said_by_each = self._entry.read_all(container, entries)
+        for entry, parts, said in zip(entries, lots, said_by_each, strict=True):
+            self._place.entry += 1
+            if said.inner is not None and not parts:
+                last = entry[-1]
+                part = last[0] if len(last) == 1 else next(entry.iter("{*}TxDtls"))
+                parts.append((line_of(part), said.inner))
+            elif said.inners:
+                parts.extend(self._parts_of(entry))
+            self._read_entry(said, line_of(entry), parts)
+
+    def _lot_of(self, entry: Element) -> list[Part]:
+        """All parts of an entry that has many, read and forgotten; none of one that has not."""
+        parts, self._parts = self._parts, []
         last = entry[-1] if len(entry) else entry
-        if self._parts or len(last) > 1:
-            self._take_parts(entry)
-        said = self._entry.read(entry)
-        if said.inner is not None and not self._parts:
-            part = last[0] if len(last) == 1 else next(entry.iter("{*}TxDtls"))
-            self._parts.append((line_of(part), said.inner))
-        elif said.inners:
-            self._take_parts(entry)
-        self._read_entry(said, line_of(entry))
-        self._parts = []
+        if parts or len(last) > 1:
+            parts.extend(self._parts_of(entry))
+        return parts
 
-    def _take_parts(self, entry: Element) -> None:
-        """Read each ``TxDtls`` and forget it."""
-        for part in list(entry.iter("{*}TxDtls")):
-            self._take_part(part)
-            parent = part.getparent()
-            if parent is not None:
-                part.clear()
-                parent.remove(part)
+    def _parts_of(self, entry: Element) -> list[Part]:
+        """Read each ``TxDtls``, wherever it stands, and forget it."""
+        found = list(entry.iter("{*}TxDtls"))
+        parents = {one.getparent() for one in found}
+        read = self._read(parents.pop() if len(parents) == 1 else None, found)
+        for one in found:
+            _forget(one)
+        return read
 
-    def _take_part(self, part: Element) -> None:
-        self._parts.append((line_of(part), self._part.read(part)))
+    def _read(self, parent: Element | None, parts: list[Element]) -> list[Part]:
+        """The line and the fields of each part; they are read together where one parent has all."""
+        read = map(self._part.read, parts) if parent is None else self._part.read_all(parent, parts)
+        return [(line_of(part), said) for part, said in zip(parts, read, strict=True)]
 
-    def _read_entry(self, entry: Fields, line: int | None) -> None:
+    def _read_entry(self, entry: Fields, line: int | None, parts: list[Part]) -> None:
         """Read the entry's own fields, then each of its parts with them as fallback."""
-        parts: list[Part] = self._parts or [(line, Fields())]
+        parts = parts or [(line, Fields())]
         try:
             money = entry_money(entry)
         except Rejected as error:
@@ -213,6 +221,13 @@ class EntryReader:
             detail = "booking and value date: no date like 2024-05-06"
             self._findings.lose(Code.BANK_FILE_DATE, self._place.said(), detail=detail, line=line)
             return {}
+
+
+def _forget(element: Element) -> None:
+    element.clear()  # first: what is removed whole is walked through once more
+    parent = element.getparent()
+    if parent is not None:
+        parent.remove(element)
 
 
 def _transaction(
