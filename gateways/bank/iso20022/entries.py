@@ -1,7 +1,7 @@
 """One entry of a camt message and its parts, as transactions; whatever is lost of it is told.
 
-An entry with one part, the usual case, is read in one go; of a batch each part is read alone and
-forgotten, so that an entry of any length takes no more memory than its transactions.
+An entry with one part, the usual case, is read in one go; of a batch the parts that have ended are
+read and forgotten, so that an entry of any length takes no more memory than its transactions.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from gateways.bank.iso20022.entry import (
     part_money,
 )
 from gateways.bank.iso20022.shapes import Element, Fields, Shapes
-from tillkeeper.contracts.bank import BankTransaction, BookingStatus, FileKind
+from tillkeeper.contracts.bank import UNSAID, BankTransaction, BookingStatus, FileKind
 from tillkeeper.contracts.errors import Code, Rejected
 from tillkeeper.contracts.receipt import PayerKind
 
@@ -43,7 +43,6 @@ _CIRCUMSTANCES: Final = (
     *("status", "reversal", "batch_count"),
     *("booked_day", "booked_time", "value_day", "value_time"),
 )
-_MONEY_FIELDS: Final = (AMOUNT, CURRENCY, "side")
 _PAYER_KINDS: Final = {kind.value: kind for kind in PayerKind}
 
 
@@ -136,31 +135,32 @@ class EntryReader:
             self._findings.lose_for(error, self._place.said(), lost=lost, line=line)
             return
         reference = entry.get("bank_reference")
-        common = {
-            **self._circumstances(entry, line),
-            "statement": self._place.statement,
-            "entry": self._place.entry,
-            "parts": len(parts),
-            "account": self._place.account,
-            "entry_amount_minor": money.amount_minor,
-            "entry_currency": money.currency,
-            "entry_side": money.side,
-            "bank_reference": reference,
-            "entry_bank_reference": reference,
-            "entry_reference": entry.get("entry_reference"),
-            "information": entry.get("information", ""),
-        }
+        common = self._circumstances(entry, line).copy()
+        common.update(
+            statement=self._place.statement,
+            entry=self._place.entry,
+            parts=len(parts),
+            account=self._place.account,
+            entry_amount_minor=money.amount_minor,
+            entry_currency=money.currency,
+            entry_side=money.side,
+            bank_reference=reference,
+            entry_bank_reference=reference,
+            entry_reference=entry.get("entry_reference"),
+            information=entry.get("information", ""),
+        )
         self._read_parts(parts, money, common, entry)
 
     def _circumstances(self, entry: Fields, line: int | None) -> dict[str, Any]:
-        """Status, reversal, days and count; thousands of entries of a file share them."""
-        key = tuple([entry.get(name) for name in _CIRCUMSTANCES])
+        """All fields with status, reversal, days and count: thousands of entries share them."""
+        key = tuple(map(entry.get, _CIRCUMSTANCES))
         known = self._known.get(key)
         if known is None:
             losses = len(self._findings.problems)
             count = entry.get("batch_count", "")
             counted = count.isascii() and count.isdecimal() and len(count) <= _COUNT_DIGITS_MAX
             known = {
+                **UNSAID,
                 "status": self._status(entry.get("status"), line),
                 "reversal": entry.get("reversal") in SET,
                 "batch_count": int(count) if counted else None,
@@ -233,10 +233,11 @@ def _forget(element: Element) -> None:
 def _transaction(
     common: dict[str, Any], number: int, line: int | None, said: Fields, money: Money
 ) -> BankTransaction:
-    fields: dict[str, Any] = {**common, **said}
-    for name in _MONEY_FIELDS:
-        fields.pop(name, None)
-    kind = fields.get("payer_kind")
+    for name in (AMOUNT, CURRENCY):
+        said.pop(name, None)
+    fields = common.copy()
+    fields.update(said)
+    kind = said.get("payer_kind")
     if kind is not None:
         fields["payer_kind"] = _PAYER_KINDS[kind]
     fields["part"], fields["line"] = number, line

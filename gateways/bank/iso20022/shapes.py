@@ -3,7 +3,8 @@
 A bank writes thousands of elements in a few shapes. Which descendant gives which field is worked
 out once per shape and then only looked up; a shape is names and child counts in document order,
 which describe a tree exactly, so no two different trees can share a plan. A shape that comes
-again and again gets a template; what a template reads is what the plan would read.
+again and again gets a template, for elements that stand in a row; what it reads is what the plan
+would read.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
@@ -97,15 +99,17 @@ class _Groups:
                 single[name] = group[place]
                 if name[-1] == "@":
                     self._constant[f"{name}currency"] = currency_of(nodes[place])
-        self._single = tuple(single.items())
+        self._names = tuple(single)
+        # two more that no name is for: of a single one a getter makes no tuple
+        self._picked = itemgetter(*single.values(), 0, 0)
         self._inners = plan.inners
         self._inner = None if plan.inner is None else _Groups(plan.inner, nodes, group)
 
     def taken(self, values: Sequence[str]) -> Fields:
         """The fields: exactly what the plan would take."""
-        fields = Fields(self._constant)
-        for name, at in self._single:
-            fields[name] = values[at]
+        fields = Fields(zip(self._names, self._picked(values), strict=False))
+        if self._constant:
+            fields.update(self._constant)
         if self._many:
             fields.many = {name: [values[at] for at in of] for name, of in self._many.items()}
         if self._inners:
