@@ -28,7 +28,7 @@ _BY_DECIMALS: Final = {
     4: "CLF UYW",
 }
 _DECIMALS: Final = {code: n for n, codes in _BY_DECIMALS.items() for code in codes.split()}
-_AMOUNT: Final = re.compile(r"\+?(?P<whole>[0-9]{0,18})(?:\.(?P<part>[0-9]{0,18}))?", re.ASCII)
+_AMOUNT: Final = re.compile(r"\+?([0-9]{0,18})(?:\.([0-9]{0,18}))?", re.ASCII)
 
 
 def decimals(currency: str | None) -> int:
@@ -45,13 +45,15 @@ def exact_minor(text: str | None, currency: str | None) -> int:
     Raises Rejected(CURRENCY_UNKNOWN | BANK_FILE_AMOUNT | AMOUNT_TOO_PRECISE | AMOUNT_TOO_LARGE).
     """
     found = _AMOUNT.fullmatch((text or "").strip())
-    if found is None or not (found["whole"] or found["part"]):
+    whole, part = found.groups("") if found is not None else ("", "")
+    if not (whole or part):
         raise Rejected(Code.BANK_FILE_AMOUNT, detail="no amount like 5000.00")
     digits = decimals(currency)
-    part = (found["part"] or "").rstrip("0")
+    if len(part) > digits:
+        part = part.rstrip("0")
     if len(part) > digits:
         raise Rejected(Code.AMOUNT_TOO_PRECISE, detail=f"{currency} has {digits} decimals")
-    minor: int = int(found["whole"] or "0") * 10**digits + int(part.ljust(digits, "0") or "0")
+    minor = int(whole + part.ljust(digits, "0") or "0")
     if minor > FILE_AMOUNT_MINOR_MAX:
         raise Rejected(Code.AMOUNT_TOO_LARGE, detail="an amount is at most 10^18 minor units")
     return minor

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Annotated, Any, Final
 
 from pydantic import Field
@@ -118,13 +119,14 @@ class BankTransaction(Model):
     line: int | None = None
 
     @classmethod
-    def exact(cls, fields: Mapping[str, Any]) -> BankTransaction:
+    def exact(cls, fields: dict[str, Any]) -> BankTransaction:
         """The same without validation: for readers whose values are of the fields' types already.
 
-        A file has thousands; tests prove that what the readers make equals what is validated.
+        ``fields`` are all of them, a copy of ``UNSAID`` with what is said; they are kept as they
+        are. A file has thousands; tests prove that what the readers make equals what is validated.
         """
         made = cls.__new__(cls)
-        _set(made, "__dict__", {**_UNSAID, **fields})
+        _set(made, "__dict__", fields)
         _set(made, "__pydantic_fields_set__", _ALL_FIELDS)
         _set(made, "__pydantic_extra__", None)
         _set(made, "__pydantic_private__", None)
@@ -141,11 +143,15 @@ class BankTransaction(Model):
         return self.booked and self.adds_up
 
 
-_UNSAID: Final = {
-    name: None if field.is_required() else field.default
-    for name, field in BankTransaction.model_fields.items()
-}
-_ALL_FIELDS: Final = set(_UNSAID)
+UNSAID: Final[Mapping[str, Any]] = MappingProxyType(
+    {
+        name: None if field.is_required() else field.default
+        for name, field in BankTransaction.model_fields.items()
+    }
+)
+"""Every field of a transaction of which nothing is said; what is required is None."""
+
+_ALL_FIELDS: Final = set(UNSAID)
 _set: Final = object.__setattr__
 
 

@@ -7,6 +7,8 @@ that cannot be read exactly is a problem and its transaction is left out.
 
 from __future__ import annotations
 
+from itertools import groupby
+from operator import attrgetter
 from typing import Final
 
 from gateways.bank.findings import Findings
@@ -99,22 +101,23 @@ class CamtReader:
 
     def _take(self, container: Element, ended: list[Element]) -> int:
         """Read these children and forget them, so that memory stays flat; returns how many."""
-        name, tag, forgotten = "", None, 0
-        for child in ended:
-            if child.tag != tag:
-                tag = child.tag
-                name = local(child)
+        forgotten = 0
+        for _, alike in groupby(ended, key=attrgetter("tag")):
+            children = list(alike)
+            name = local(children[0])
             if name == "Ntry":
-                self._entry.take(child)
+                self._entry.take(container, children)
             elif name == "Acct":
-                self._account = Shapes(tables.ACCOUNT).read(child)
+                self._account = Shapes(tables.ACCOUNT).read(children[-1])
                 self._place.account = self._account.get("account")
             elif name == "Bal":
-                self._read_balance(Shapes(tables.BALANCE).read(child), line_of(child))
+                for child in children:
+                    self._read_balance(Shapes(tables.BALANCE).read(child), line_of(child))
             if name not in _KEPT:
-                child.clear()  # first: what is removed whole is walked through once more
-                container.remove(child)
-                forgotten += 1
+                for child in children:
+                    child.clear()  # first: what is removed whole is walked through once more
+                    container.remove(child)
+                forgotten += len(children)
         return forgotten
 
     def _read_statement(self, said: Fields, line: int | None) -> None:

@@ -1,11 +1,12 @@
 """One entry of a camt message and its parts, as transactions; whatever is lost of it is told.
 
-An entry with one part, the usual case, is read in one go; of a batch each part is read alone and
-forgotten, so that an entry of any length takes no more memory than its transactions.
+An entry with one part, the usual case, is read in one go; of a batch the parts that have ended are
+read and forgotten, so that an entry of any length takes no more memory than its transactions.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
@@ -24,7 +25,7 @@ from gateways.bank.iso20022.entry import (
     part_money,
 )
 from gateways.bank.iso20022.shapes import Element, Fields, Shapes
-from tillkeeper.contracts.bank import BankTransaction, BookingStatus, FileKind
+from tillkeeper.contracts.bank import UNSAID, BankTransaction, BookingStatus, FileKind
 from tillkeeper.contracts.errors import Code, Rejected
 from tillkeeper.contracts.receipt import PayerKind
 
@@ -42,7 +43,6 @@ _CIRCUMSTANCES: Final = (
     *("status", "reversal", "batch_count"),
     *("booked_day", "booked_time", "value_day", "value_time"),
 )
-_MONEY_FIELDS: Final = (AMOUNT, CURRENCY, "side")
 _PAYER_KINDS: Final = {kind.value: kind for kind in PayerKind}
 
 
@@ -81,46 +81,53 @@ class EntryReader:
         """Take the parts that have ended of an entry that goes on; returns what was forgotten."""
         forgotten = 0
         for details in entry.iterchildren("{*}NtryDtls"):
-            for part in list(details)[:-1]:
-                name = local(part)
-                if name == "TxDtls":
-                    self._take_part(part)
-                if name != "Btch":
-                    part.clear()
-                    details.remove(part)
+            ended = list(details)[:-1]
+            self._parts += self._read(details, [one for one in ended if local(one) == "TxDtls"])
+            for one in ended:
+                if local(one) != "Btch":
+                    _forget(one)
                     forgotten += 1
         return forgotten
 
-    def take(self, entry: Element) -> None:
-        """Take an entry that has ended."""
-        self._place.entry += 1
+    def take(self, container: Element, entries: Sequence[Element]) -> None:
+        """Take entries that have ended and stand in a row in ``container``."""
+        lots = [self._lot_of(entry) for entry in entries]
+        said_by_each = self._entry.read_all(container, entries)
+        for entry, parts, said in zip(entries, lots, said_by_each, strict=True):
+            self._place.entry += 1
+            if said.inner is not None and not parts:
+                last = entry[-1]
+                part = last[0] if len(last) == 1 else next(entry.iter("{*}TxDtls"))
+                parts.append((line_of(part), said.inner))
+            elif said.inners:
+                parts.extend(self._parts_of(entry))
+            self._read_entry(said, line_of(entry), parts)
+
+    def _lot_of(self, entry: Element) -> list[Part]:
+        """All parts of an entry that has many, read and forgotten; none of one that has not."""
+        parts, self._parts = self._parts, []
         last = entry[-1] if len(entry) else entry
-        if self._parts or len(last) > 1:
-            self._take_parts(entry)
-        said = self._entry.read(entry)
-        if said.inner is not None and not self._parts:
-            part = last[0] if len(last) == 1 else next(entry.iter("{*}TxDtls"))
-            self._parts.append((line_of(part), said.inner))
-        elif said.inners:
-            self._take_parts(entry)
-        self._read_entry(said, line_of(entry))
-        self._parts = []
+        if parts or len(last) > 1:
+            parts.extend(self._parts_of(entry))
+        return parts
 
-    def _take_parts(self, entry: Element) -> None:
-        """Read each ``TxDtls`` and forget it."""
-        for part in list(entry.iter("{*}TxDtls")):
-            self._take_part(part)
-            parent = part.getparent()
-            if parent is not None:
-                part.clear()
-                parent.remove(part)
+    def _parts_of(self, entry: Element) -> list[Part]:
+        """Read each ``TxDtls``, wherever it stands, and forget it."""
+        found = list(entry.iter("{*}TxDtls"))
+        parents = {one.getparent() for one in found}
+        read = self._read(parents.pop() if len(parents) == 1 else None, found)
+        for one in found:
+            _forget(one)
+        return read
 
-    def _take_part(self, part: Element) -> None:
-        self._parts.append((line_of(part), self._part.read(part)))
+    def _read(self, parent: Element | None, parts: list[Element]) -> list[Part]:
+        """The line and the fields of each part; they are read together where one parent has all."""
+        read = map(self._part.read, parts) if parent is None else self._part.read_all(parent, parts)
+        return [(line_of(part), said) for part, said in zip(parts, read, strict=True)]
 
-    def _read_entry(self, entry: Fields, line: int | None) -> None:
+    def _read_entry(self, entry: Fields, line: int | None, parts: list[Part]) -> None:
         """Read the entry's own fields, then each of its parts with them as fallback."""
-        parts: list[Part] = self._parts or [(line, Fields())]
+        parts = parts or [(line, Fields())]
         try:
             money = entry_money(entry)
         except Rejected as error:
@@ -128,31 +135,32 @@ class EntryReader:
             self._findings.lose_for(error, self._place.said(), lost=lost, line=line)
             return
         reference = entry.get("bank_reference")
-        common = {
-            **self._circumstances(entry, line),
-            "statement": self._place.statement,
-            "entry": self._place.entry,
-            "parts": len(parts),
-            "account": self._place.account,
-            "entry_amount_minor": money.amount_minor,
-            "entry_currency": money.currency,
-            "entry_side": money.side,
-            "bank_reference": reference,
-            "entry_bank_reference": reference,
-            "entry_reference": entry.get("entry_reference"),
-            "information": entry.get("information", ""),
-        }
+        common = self._circumstances(entry, line).copy()
+        common.update(
+            statement=self._place.statement,
+            entry=self._place.entry,
+            parts=len(parts),
+            account=self._place.account,
+            entry_amount_minor=money.amount_minor,
+            entry_currency=money.currency,
+            entry_side=money.side,
+            bank_reference=reference,
+            entry_bank_reference=reference,
+            entry_reference=entry.get("entry_reference"),
+            information=entry.get("information", ""),
+        )
         self._read_parts(parts, money, common, entry)
 
     def _circumstances(self, entry: Fields, line: int | None) -> dict[str, Any]:
-        """Status, reversal, days and count; thousands of entries of a file share them."""
-        key = tuple([entry.get(name) for name in _CIRCUMSTANCES])
+        """All fields with status, reversal, days and count: thousands of entries share them."""
+        key = tuple(map(entry.get, _CIRCUMSTANCES))
         known = self._known.get(key)
         if known is None:
             losses = len(self._findings.problems)
             count = entry.get("batch_count", "")
             counted = count.isascii() and count.isdecimal() and len(count) <= _COUNT_DIGITS_MAX
             known = {
+                **UNSAID,
                 "status": self._status(entry.get("status"), line),
                 "reversal": entry.get("reversal") in SET,
                 "batch_count": int(count) if counted else None,
@@ -215,13 +223,21 @@ class EntryReader:
             return {}
 
 
+def _forget(element: Element) -> None:
+    element.clear()  # first: what is removed whole is walked through once more
+    parent = element.getparent()
+    if parent is not None:
+        parent.remove(element)
+
+
 def _transaction(
     common: dict[str, Any], number: int, line: int | None, said: Fields, money: Money
 ) -> BankTransaction:
-    fields: dict[str, Any] = {**common, **said}
-    for name in _MONEY_FIELDS:
-        fields.pop(name, None)
-    kind = fields.get("payer_kind")
+    for name in (AMOUNT, CURRENCY):
+        said.pop(name, None)
+    fields = common.copy()
+    fields.update(said)
+    kind = said.get("payer_kind")
     if kind is not None:
         fields["payer_kind"] = _PAYER_KINDS[kind]
     fields["part"], fields["line"] = number, line

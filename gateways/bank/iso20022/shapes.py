@@ -3,21 +3,29 @@
 A bank writes thousands of elements in a few shapes. Which descendant gives which field is worked
 out once per shape and then only looked up; a shape is names and child counts in document order,
 which describe a tree exactly, so no two different trees can share a plan. A shape that comes
-again and again gets a template; what a template reads is what the plan would read.
+again and again gets a template, for elements that stand in a row; what it reads is what the plan
+would read.
 """
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from lxml import etree
 
-from gateways.bank.iso20022.templates import CARRIAGE_RETURN, template, unescaped, written
+from gateways.bank.iso20022.templates import (
+    CARRIAGE_RETURN,
+    after_elements,
+    template,
+    unescaped,
+    written,
+)
 
 Element = etree._Element
 
@@ -27,14 +35,12 @@ PATH_DEPTH_MAX: Final = 10
 TEMPLATE_AFTER: Final = 16
 TEMPLATES_MAX: Final = 64
 TEMPLATE_CHARS_MAX: Final = 16 * 1024
+STRANGERS_MAX: Final = 16
+KEPT_CHARS_MAX: Final = 64 * 1024
 
 _Key = tuple[tuple[str, ...], tuple[int, ...]]
 _Table = Mapping[str, tuple[int, str]]
 _HERE: Final = "here"
-
-
-_NONE: Final[Mapping[str, str]] = MappingProxyType({})
-_NO_LISTS: Final[Mapping[str, Sequence[str]]] = MappingProxyType({})
 
 
 class Fields(dict[str, str]):
@@ -44,13 +50,9 @@ class Fields(dict[str, str]):
     of an only one.
     """
 
-    __slots__ = ("inner", "inners", "many")
-
-    def __init__(self, fields: Mapping[str, str] = _NONE) -> None:
-        dict.__init__(self, fields)
-        self.many: Mapping[str, Sequence[str]] = _NO_LISTS
-        self.inner: Fields | None = None
-        self.inners = 0
+    many: Mapping[str, Sequence[str]] = MappingProxyType({})
+    inner: Fields | None = None
+    inners: int = 0
 
 
 @dataclass(slots=True)
@@ -62,6 +64,7 @@ class _Plan:
     inner: _Plan | None = None
     inners: int = 0
     met: int = 0
+    due: bool = False
 
     def taken(self, nodes: Sequence[Element]) -> Fields:
         """The fields; what is blank is absent."""
@@ -96,18 +99,21 @@ class _Groups:
                 single[name] = group[place]
                 if name[-1] == "@":
                     self._constant[f"{name}currency"] = currency_of(nodes[place])
-        self._single = tuple(single.items())
+        self._names = tuple(single)
+        # two more that no name is for: of a single one a getter makes no tuple
+        self._picked = itemgetter(*single.values(), 0, 0)
         self._inners = plan.inners
         self._inner = None if plan.inner is None else _Groups(plan.inner, nodes, group)
 
     def taken(self, values: Sequence[str]) -> Fields:
         """The fields: exactly what the plan would take."""
-        fields = Fields(self._constant)
-        for name, at in self._single:
-            fields[name] = values[at]
+        fields = Fields(zip(self._names, self._picked(values), strict=False))
+        if self._constant:
+            fields.update(self._constant)
         if self._many:
             fields.many = {name: [values[at] for at in of] for name, of in self._many.items()}
-        fields.inners = self._inners
+        if self._inners:
+            fields.inners = self._inners
         if self._inner is not None:
             fields.inner = self._inner.taken(values)
         return fields
@@ -118,6 +124,19 @@ class _Template(NamedTuple):
 
     pattern: re.Pattern[str]
     groups: _Groups
+
+    def taken(self, text: str, begin: int) -> tuple[Fields, int] | None:
+        """The fields of the element that is written from ``begin`` on, and where it ends."""
+        found = self.pattern.match(text, begin)
+        if found is None:
+            return None
+        values, end = found.groups(), found.end()
+        if text.find("&", begin, end) >= 0:
+            if text.find(CARRIAGE_RETURN, begin, end) >= 0:
+                return None
+            values = tuple(map(unescaped, values))
+        values = tuple(map(str.strip, values))
+        return None if "" in values else (self.groups.taken(values), end)
 
 
 class Shapes:
@@ -139,47 +158,52 @@ class Shapes:
         self._inner = inner and (inner[0], _ranked(inner[1], inside=f"{inner[0]}/"))
         self._plans: dict[_Key, _Plan] = {}
         self._after = TEMPLATE_AFTER
-        self._templates: dict[int, list[_Template]] = defaultdict(list)
+        self._templates: dict[str, list[_Template]] = {}
         self._count = 0
+        self._usual = False
 
     def read(self, element: Element) -> Fields:
         """The fields of ``element``."""
-        if not self._count:
-            return self._walk(element, "")
-        text = written(element)
-        for one in self._templates.get(text.count("<"), ()):
-            found = one.pattern.fullmatch(text)
-            if found is not None:
-                values = found.groups()
-                if "&" in text:
-                    if CARRIAGE_RETURN in text:
-                        break
-                    values = tuple(map(unescaped, values))
-                return one.groups.taken(values)
-        return self._walk(element, text)
+        return self._walk(element, "", [])
 
-    def _walk(self, element: Element, text: str) -> Fields:
+    def read_all(self, parent: Element, run: Sequence[Element]) -> Iterator[Fields]:
+        """The fields of each of these children of ``parent``, in order; they stand in a row."""
+        if not (self._usual and run and _worth_writing(parent, run)):
+            yield from map(self.read, run)
+            return
+        text = written(parent)
+        opened = text.index(">") + 1
+        at = after_elements(text, opened, parent.index(run[0]))
+        # what is kept before the run would be written again and again
+        self._usual = at <= KEPT_CHARS_MAX
+        # equal text between elements means the same only where the same namespaces are in force
+        known = self._templates.setdefault(text[:opened], [])
+        for element in run:
+            at = text.index("<", at)
+            taken = _first_taken(known, text, at)
+            if taken is None:
+                begin, at = at, after_elements(text, at, 1)
+                yield self._walk(element, text[begin:at], known)
+            else:
+                fields, at = taken
+                yield fields
+
+    def _walk(self, element: Element, text: str, known: list[_Template]) -> Fields:
         nodes = list(element.iter("*"))
         key = (tuple([node.tag for node in nodes]), tuple([len(node) for node in nodes]))
         plan = self._plans.get(key)
         if plan is None:
             plan = self._remember(key)
         plan.met += 1
-        if plan.met % self._after == 0 and self._count < TEMPLATES_MAX:
-            self._learn(text or written(element), plan, nodes)
+        if plan.met % self._after == 0:
+            self._usual = plan.due = True
+        if plan.due and text and self._count < TEMPLATES_MAX:
+            plan.due = False
+            learned = _learned(text, plan, nodes)
+            if learned is not None:
+                known.insert(0, learned)
+                self._count += 1
         return plan.taken(nodes)
-
-    def _learn(self, text: str, plan: _Plan, nodes: Sequence[Element]) -> None:
-        """Elements of this markup are read by a template from now on."""
-        of = [*plan.places, *(plan.inner.places if plan.inner else ())]
-        # an element written without content has no value: it is markup, and has no group
-        places = sorted({place for place, _ in of if nodes[place].text})
-        blank = any(not (nodes[place].text or "").strip() for place in places)
-        if places and not blank and len(text) <= TEMPLATE_CHARS_MAX:
-            group = {place: at for at, place in enumerate(places)}
-            learned = _Template(template(text, places), _Groups(plan, nodes, group))
-            self._templates[text.count("<")].insert(0, learned)
-            self._count += 1
 
     def _remember(self, key: _Key) -> _Plan:
         plan = _planned(*key, self._table)
@@ -195,6 +219,35 @@ class Shapes:
                 self._plans.clear()
             self._plans[key] = plan
         return plan
+
+
+def _worth_writing(parent: Element, run: Sequence[Element]) -> bool:
+    """Whether the run is most of what the parent holds, so that little is written in vain."""
+    most = len(parent) <= 2 * len(run) + STRANGERS_MAX
+    return most and parent.index(run[-1]) - parent.index(run[0]) == len(run) - 1
+
+
+def _first_taken(known: list[_Template], text: str, begin: int) -> tuple[Fields, int] | None:
+    """What the first template that fits takes; it is the first one to be tried for the next."""
+    for rank, one in enumerate(known):
+        taken = one.taken(text, begin)
+        if taken is not None:
+            if rank:
+                known.insert(0, known.pop(rank))
+            return taken
+    return None
+
+
+def _learned(text: str, plan: _Plan, nodes: Sequence[Element]) -> _Template | None:
+    """A template for elements of this markup; none where a value of the plan's is blank."""
+    of = [*plan.places, *(plan.inner.places if plan.inner else ())]
+    # an element written without content has no value: it is markup, and has no group
+    places = sorted({place for place, _ in of if nodes[place].text})
+    blank = any(not (nodes[place].text or "").strip() for place in places)
+    if not places or blank or len(text) > TEMPLATE_CHARS_MAX:
+        return None
+    group = {place: at for at, place in enumerate(places)}
+    return _Template(template(text, places), _Groups(plan, nodes, group))
 
 
 def _ranked(table: Mapping[str, str], *, inside: str = "") -> _Table:

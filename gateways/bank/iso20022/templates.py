@@ -17,12 +17,15 @@ CARRIAGE_RETURN: Final = "&#13;"
 """The fourth sign that lxml escapes: it is a blank, which no value may begin or end with."""
 
 _MARKUP: Final = re.compile("(<[^<>]*>)")
-_VALUE: Final = r"([^<\s](?:[^<]*[^<\s])?)"
-_IGNORED: Final = "[^<]*"
+_VALUE: Final = "([^<]*+)"
+_IGNORED: Final = "[^<]*+"
 
 
 def written(element: etree._Element) -> str:
-    """The element as lxml writes it: one form for all ways in which a file may write it."""
+    """The element as lxml writes it: one form for all ways in which a file may write it.
+
+    It begins with its own mark and every namespace that is in force there.
+    """
     return etree.tostring(element, encoding="unicode", with_tail=False)
 
 
@@ -31,11 +34,25 @@ def unescaped(text: str) -> str:
     return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
 
 
+def after_elements(text: str, begin: int, count: int) -> int:
+    """Where ``count`` elements end that are written side by side from ``begin`` on."""
+    at, depth = begin, 0
+    marks = _MARKUP.finditer(text, begin)
+    while count:
+        mark = next(marks)
+        at = mark.end()
+        if text.startswith("</", mark.start()):
+            depth -= 1
+        elif not text.startswith("/>", at - 2):
+            depth += 1
+        count -= depth == 0
+    return at
+
+
 def template(text: str, wanted: Sequence[int]) -> re.Pattern[str]:
     """Matches all that differs from ``text`` in nothing but values of elements without children.
 
-    ``wanted`` are those whose values are groups, by their place among the elements, ascending;
-    a value that is blank, or has blanks around it, does not match.
+    ``wanted`` are those whose values are groups, by their place among the elements, ascending.
     """
     pieces = _MARKUP.split(text)
     pattern = [re.escape(pieces[0])]

@@ -20,6 +20,12 @@ def said(fields: Fields) -> tuple[dict[str, str], dict[str, list[str]]]:
     return dict(fields), {name: list(values) for name, values in fields.many.items()}
 
 
+def in_a_row(by: Shapes, *texts: str) -> list[tuple[dict[str, str], dict[str, list[str]]]]:
+    """What is read of elements that stand side by side."""
+    parent = etree.fromstring(f"<P>{''.join(texts)}</P>")
+    return [said(one) for one in by.read_all(parent, list(parent))]
+
+
 class TestTemplate:
     @pytest.mark.parametrize(
         "other",
@@ -47,11 +53,33 @@ class TestTemplate:
         """P-23: whatever came before, also blanks where a later one has a value."""
         monkeypatch.setattr(shapes, "TEMPLATE_AFTER", 1)
         quick = Shapes(TABLE)
-        quick.read(etree.fromstring(USUAL.replace(">1<", f">{blank}<")))
+        usual = USUAL.replace(">1<", f">{blank}<")
+        in_a_row(quick, usual, usual)
         monkeypatch.setattr(shapes, "TEMPLATE_AFTER", NEVER)
-        element = etree.fromstring(other)
-        assert said(quick.read(element)) == said(Shapes(TABLE).read(element))
-        assert said(quick.read(element)) == said(Shapes(TABLE).read(element))
+        plan = said(Shapes(TABLE).read(etree.fromstring(other)))
+        read = in_a_row(quick, usual, other, usual, other)
+        assert read == in_a_row(Shapes(TABLE), usual, other, usual, other)
+        assert read[1] == read[3] == plan
+
+    def test_equal_text_in_another_namespace_is_not_taken_for_equal(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(shapes, "TEMPLATE_AFTER", 1)
+        quick = Shapes({"A": "first"})
+        for uri in ("urn:one", "urn:other"):
+            parent = etree.fromstring(f"<P xmlns:p='{uri}'>{'<p:T><p:A>1</p:A></p:T>' * 3}</P>")
+            read = [dict(one) for one in quick.read_all(parent, list(parent))]
+            assert read == [{"first": "1"}] * 3
+
+    def test_run_behind_others_is_found(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(shapes, "TEMPLATE_AFTER", 1)
+        quick = Shapes({"A": "first"})
+        parent = etree.fromstring(
+            "<P><H><T><A>7</A></T><E/></H><E/> <T><A>1</A></T>\n<T><A>2</A></T><Z><A>9</A></Z></P>"
+        )
+        for _ in range(3):
+            read = [dict(one) for one in quick.read_all(parent, parent.findall("T"))]
+            assert read == [{"first": "1"}, {"first": "2"}]
 
     def test_templates_do_not_grow_for_ever(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(shapes, "TEMPLATE_AFTER", 1)
@@ -59,4 +87,5 @@ class TestTemplate:
         quick = Shapes(TABLE)
         for number in range(5):
             text = USUAL.replace("EUR", f"EU{number}")
-            assert said(quick.read(etree.fromstring(text)))[0]["amount@currency"] == f"EU{number}"
+            for fields, _ in in_a_row(quick, text, text):
+                assert fields["amount@currency"] == f"EU{number}"
