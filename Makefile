@@ -8,12 +8,13 @@ READY := $(VENV)/.ready
 ORDERS ?=
 MERCHANTS ?=
 SEED ?= 7
+N ?= 500
 # Side by side: most tests wait for other processes. WORKERS=0 runs them one by one.
 WORKERS ?= 3
 # The shell quotes them, so that a path may hold spaces.
-export ORDERS MERCHANTS SEED
+export ORDERS MERCHANTS SEED N
 
-.PHONY: help demo up down check test bench bench-growth clean
+.PHONY: help demo up down check test chaos bench bench-growth clean
 
 help: ## Say what there is.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -54,11 +55,17 @@ test: $(READY) ## All tests, against real PostgreSQL and Temporal servers.
 	@echo "==> all tests, against real PostgreSQL and Temporal servers (minutes)"
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n $(WORKERS) --dist loadgroup
 
-bench: $(READY) ## Ratios of the book and the bank reader against references of the same run.
+chaos: $(READY) ## N withdrawals while everything is killed; then the bank's own book is the judge.
+	@echo "==> $$N withdrawals, a kill a second, every fault of the bank; seed $$SEED (500 take some 15 minutes)"
+	@$(BIN)/python -m tests.chaos --count "$$N" --seed "$$SEED"
+
+bench: $(READY) ## Ratios of the book, the bank reader and the lifecycles against references of the same run.
 	@echo "==> the book against references of the same run (about a minute)"
 	@$(BIN)/python -m bench ledger
 	@echo "==> reading a bank statement of 10,000 transactions against lxml alone"
 	@$(BIN)/python -m bench bank
+	@echo "==> whole withdrawals against a skeleton with empty activities (minutes)"
+	@$(BIN)/python -m bench lifecycles
 
 bench-growth: $(READY) ## The posting rate on a book of 5,000,000 transfers.
 	@echo "==> the posting rate on an empty book and on 5,000,000 transfers (minutes)"

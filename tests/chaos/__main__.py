@@ -14,8 +14,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--count", type=int, default=500, help="withdrawals")
     parser.add_argument("--seed", type=int, default=7, help="of requests and faults")
-    parser.add_argument("--in-flight", type=int, default=30)
-    parser.add_argument("--every", type=float, default=1.0, help="seconds from kill to kill")
+    parser.add_argument("--in-flight", type=int, default=Plan.in_flight)
+    parser.add_argument(
+        "--every", type=float, default=Plan.every_s, help="seconds from kill to kill"
+    )
     asked = parser.parse_args()
     plan = Plan(asked.count, asked.seed, asked.in_flight, asked.every)
     report = asyncio.run(perform(plan, _say))

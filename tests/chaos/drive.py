@@ -133,11 +133,11 @@ class Driver:
     engine: AsyncEngine
     people: People
     journal: Journal
-    drawn: random.Random
+    seed: int
 
     async def drive(self, request: WithdrawalRequest) -> str:
         """Ask, decide as drawn, help where a person is needed; the final state."""
-        fate = self.drawn.random()
+        fate = self._drawn(request, "fate").random()
         view = await until_answered(lambda: self.till.request_withdrawal(request))
         self.journal.note(request)
         if fate < 0.05:
@@ -209,7 +209,8 @@ class Driver:
         )
         if not rows:
             return
-        action = self.drawn.choice((ItemAction.RETRY, ItemAction.RETURN_TO_AVAILABLE))
+        drawn = self._drawn(request, f"item-{rows[0].id}")
+        action = drawn.choice((ItemAction.RETRY, ItemAction.RETURN_TO_AVAILABLE))
         for _ in range(2):
 
             def press() -> Awaitable[object]:
@@ -222,10 +223,14 @@ class Driver:
             with suppress(Rejected):
                 await until_answered(press)
 
+    def _drawn(self, request: WithdrawalRequest, what: str) -> random.Random:
+        """The same for the same seed and request, whatever else goes on."""
+        return random.Random(f"{self.seed}/{request.request}/{what}")  # noqa: S311 - no secret
 
-def requests(merchants: list[str], count: int, drawn: random.Random) -> list[WithdrawalRequest]:
+
+def requests(merchants: list[str], count: int, seed: int) -> list[WithdrawalRequest]:
     """What is asked for, drawn: one in five needs a second level."""
-    made = []
+    drawn, made = random.Random(seed), []  # noqa: S311 - a schedule, no secret
     for number in range(count):
         low, high = LARGE_MINOR if drawn.random() < 0.2 else SMALL_MINOR
         made.append(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import httpx
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateways.bank.simulator.client import SimulatorClient
 from tests.chaos.cluster import Cluster, running_cluster
@@ -29,6 +29,7 @@ DAY_EVERY_S: Final = 20
 """How often the bank's day ends while the faults go on: early statuses are booked or refused."""
 
 QUIET_WITHIN_S: Final = 900
+AT_REST_WITHIN_S: Final = 60
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Plan:
 
     count: int
     seed: int
-    in_flight: int = 30
+    in_flight: int = 100
     every_s: float = 1.0
 
 
@@ -69,10 +70,9 @@ async def _perform(cluster: Cluster, plan: Plan, say: Callable[[str], None]) -> 
         f"{plan.every_s:g} s")  # fmt: skip
     started = time.monotonic()
     engine = cluster.engine()
-    drawn = random.Random(plan.seed)  # noqa: S311 - a schedule, no secret
     journal = Journal(cluster.home / "acknowledged.jsonl")
-    driver = Driver(till, engine, People(cluster.issuer), journal, drawn)
-    asked = requests(merchants, plan.count, drawn)
+    driver = Driver(till, engine, People(cluster.issuer), journal, plan.seed)
+    asked = requests(merchants, plan.count, plan.seed)
     await _set_chances(cluster, plan.seed)
     faults = asyncio.create_task(keep_killing(cluster, seed=plan.seed, every_s=plan.every_s))
     days = asyncio.create_task(_close_days(cluster))
@@ -90,7 +90,7 @@ async def _perform(cluster: Cluster, plan: Plan, say: Callable[[str], None]) -> 
     await _quiet(cluster, driver, asked)
     report.seconds = time.monotonic() - started
     report.kills = dict(cluster.kills)
-    report.wrong = await judge(engine, cluster.ring, cluster.bank.address, journal.acknowledged)
+    report.wrong = await _judged(cluster, engine, journal)
     report.outcomes = await outcomes(engine)
     await engine.dispose()
     return report
@@ -120,8 +120,16 @@ async def _quiet(cluster: Cluster, driver: Driver, asked: Sequence[WithdrawalReq
     async with asyncio.timeout(QUIET_WITHIN_S):
         for request in asked:
             await driver.see_it_end(request)
-    # The last files of the bank are still to be read.
-    await asyncio.sleep(10)
+
+
+async def _judged(cluster: Cluster, engine: AsyncEngine, journal: Journal) -> list[str]:
+    """What is wrong once the last files of the bank are read, a minute later at most (I12)."""
+    deadline = time.monotonic() + AT_REST_WITHIN_S
+    while True:
+        wrong = await judge(engine, cluster.ring, cluster.bank.address, journal.acknowledged)
+        if not wrong or time.monotonic() > deadline:
+            return wrong
+        await asyncio.sleep(2)
 
 
 async def _set_chances(cluster: Cluster, seed: int) -> None:
