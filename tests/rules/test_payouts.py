@@ -24,7 +24,7 @@ NOW, LATER = FailureClass.RETRY_NOW, FailureClass.RETRY_LATER
 MINUTE = timedelta(minutes=1)
 
 
-def seconds(tries: int, jitter: float) -> float:
+def seconds(tries: int, jitter: int) -> float:
     """How long after the no the next attempt is due."""
     due = retry_at(NOW, tries, AT, jitter)
     assert due is not None
@@ -61,14 +61,14 @@ class TestFailureClass:
 class TestRetryAt:
     def test_now_is_half_a_minute_and_doubles(self) -> None:
         """E-10: the whole of 30, 60, 120, 240 s with the largest jitter, half with the smallest."""
-        assert [seconds(n, 1) for n in range(1, ATTEMPTS_MAX)] == [30, 60, 120, 240]
+        assert [seconds(n, 1000) for n in range(1, ATTEMPTS_MAX)] == [30, 60, 120, 240]
         assert [seconds(n, 0) for n in range(1, ATTEMPTS_MAX)] == [15, 30, 60, 120]
 
     def test_later_is_the_next_local_morning(self) -> None:
         """E-11: 08:00 to 08:30 in Shanghai, from the last second of a day and the first."""
         morning = datetime(2026, 3, 3, 0, 0, tzinfo=UTC)
         assert retry_at(LATER, 1, AT, 0) == morning
-        assert retry_at(LATER, 1, AT, 1) == morning + 30 * MINUTE
+        assert retry_at(LATER, 1, AT, 1000) == morning + 30 * MINUTE
         last = datetime(2026, 3, 2, 15, 59, 59, tzinfo=UTC)
         assert retry_at(LATER, 1, last, 0) == morning
         midnight = last + timedelta(seconds=1)

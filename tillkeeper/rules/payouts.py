@@ -61,21 +61,21 @@ def failure_class(code: str | None) -> FailureClass:
     return _CLASS_OF.get(code or "", FailureClass.NEVER)
 
 
-def retry_at(failure: FailureClass, tries: int, at: datetime, jitter: float) -> datetime | None:
+def retry_at(failure: FailureClass, tries: int, at: datetime, jitter: int) -> datetime | None:
     """When the next attempt is due after the no of the ``tries``-th, learned ``at``; None: never.
 
-    ``jitter`` is 0 … 1. At once means half to whole of 30 s, doubling to at most 30 min; later
+    ``jitter`` is 0 … 1000. At once means half to whole of 30 s, doubling to at most 30 min; later
     means on the next local day at 08:00, or up to 30 minutes after.
     """
     if tries >= ATTEMPTS_MAX:
         return None
     if failure is FailureClass.RETRY_NOW:
         wait = min(RETRY_FIRST * (1 << tries - 1), RETRY_CEILING)
-        return at + wait * (1 + jitter) / 2
+        return at + wait * (1000 + jitter) // 2000
     if failure is FailureClass.RETRY_LATER:
         where = zone(BUSINESS_ZONE)
         morning = datetime.combine(day_of(at) + timedelta(days=1), NEXT_DAY_AT, tzinfo=where)
-        return morning.astimezone(UTC) + NEXT_DAY_SPREAD * jitter
+        return morning.astimezone(UTC) + NEXT_DAY_SPREAD * jitter // 1000
     return None
 
 
