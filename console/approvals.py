@@ -127,7 +127,8 @@ def _decide(merchant: str, request_id: str, shown: str, fields: dict[str, Any]) 
     amount = parse_amount(fields.pop("amount"), fields["currency"])
 
     async def work(house: House) -> WithdrawalView:
-        digest = (await recorded(house, merchant, request_id)).payee_digest
+        # One that is over has no payee any more; it is answered from what was decided.
+        digest = (await recorded(house, merchant, request_id)).payee_digest or shown
         if len(shown) < SHOWN_CHARS_MIN or not digest.startswith(shown):
             raise Rejected(Code.DECISION_STALE, detail="another payee stands there; look again")
         given = fields | {"amount_minor": amount, "payee_digest": digest}
