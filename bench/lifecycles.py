@@ -62,7 +62,7 @@ from worker.embedded.temporal import EmbeddedTemporal, TemporalPorts
 from worker.run import build_bank_worker, build_worker, workflow_runner
 from worker.settings import Settings
 
-IN_FLIGHT: Final = 30
+IN_FLIGHT: Final = 60
 BANK_RATE_PER_S: Final = 1_000.0
 
 Say = Callable[[str], None]
@@ -73,7 +73,7 @@ class Lengths:
     """How many rounds, and how many lifecycles of each kind in each of them."""
 
     rounds: int = 3
-    each: int = 150
+    each: int = 240
 
 
 @dataclass(frozen=True)

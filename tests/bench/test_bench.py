@@ -8,6 +8,7 @@ import pytest
 
 from bench.growth import measure_growth
 from bench.ledger import Sizes, measure_ledger
+from bench.lifecycles import Lengths, measure_lifecycles
 from bench.loading import load_settled_orders
 from bench.posting import FEE, FUND, batches, endings, holds
 from bench.report import GOALS, MEANINGS, missed, print_json, print_table
@@ -83,3 +84,13 @@ class TestGoals:
             "hot_over_bare",
             "coalesced_p99_ms",
         ]
+
+
+class TestLifecyclesBench:
+    @pytest.mark.timeout(300)
+    async def test_tiny_lengths_give_every_figure(self) -> None:
+        """Issue 4, "Must show": the ratio to the skeleton, and the price of durability."""
+        figures = await measure_lifecycles(Lengths(rounds=1, each=4), _quiet)
+        assert {"withdrawal_over_skeleton", "withdrawal_over_plain"} <= figures.keys()
+        assert figures.keys() <= MEANINGS.keys()
+        assert all(value > 0 for value in figures.values())
