@@ -27,6 +27,7 @@ from console.asking import (
 )
 from console.connection import House
 from console.output import AsJson, answer, json_wanted, people, presentable, show
+from console.runs import runs
 from ledger.engine import in_transaction
 from ledger.workitems import Item as ItemRow
 from ledger.workitems import ItemRows, item_view
@@ -47,6 +48,7 @@ from tillkeeper.contracts.workitem import (
 from tillkeeper.rules.proving import NEEDS_NO_TOKEN
 
 app = typer.Typer(help="Work for people: claim, propose, decide.", no_args_is_help=True)
+app.command("runs")(runs)
 
 LIST_MAX: Final = 1_000
 RESUME: Final = "resume"

@@ -52,8 +52,8 @@ SELECT id FROM withdrawals WHERE merchant = $1 AND request = $2 FOR NO KEY UPDAT
 _INSERT: Final = f"""
 INSERT INTO withdrawals (
     merchant, request, account, currency, amount, state, fingerprint, requested_by, entry_point,
-    reasons, profile, policy, levels, auto_reason, requested_at, ended_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10::jsonb, $11, $12, $13::jsonb, $14, $15, $16)
+    reasons, profile, policy, levels, auto_reason, requested_at, ended_at, accept_suspension)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10::jsonb, $11, $12, $13::jsonb, $14, $15, $16, $17)
 ON CONFLICT (merchant, request) DO NOTHING RETURNING {_COLUMNS}"""
 
 _UPDATE: Final = """
@@ -161,6 +161,7 @@ async def insert(
         state.value, fingerprint(request), request.requested_by, request.entry_point,
         _json(_REASONS, tuple(terms.refused)), terms.profile, terms.policy,
         _json(_LEVELS, terms.levels), terms.auto_reason, at, at if refused else None,
+        request.accept_suspension,
     )  # fmt: skip
     rows = await fetch(connection, _INSERT, values)
     if not rows:

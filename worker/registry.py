@@ -16,6 +16,7 @@ from activities.payout import PayoutActivities
 from activities.receipt import ReceiptActivities
 from activities.reconciliation import ReconciliationActivities
 from activities.topup import TopUpActivities
+from activities.watch import RunWatchActivities
 from activities.withdrawal import WithdrawalActivities
 from activities.work_item import WorkItemActivities
 from tillkeeper.client import TASK_QUEUE
@@ -28,6 +29,7 @@ from workflows.payout import PayoutWorkflow
 from workflows.receipt import ReceiptWorkflow
 from workflows.reconciliation import ReconciliationWorkflow
 from workflows.topup import TopUpWorkflow
+from workflows.watch import RunWatchWorkflow
 from workflows.withdrawal import WithdrawalWorkflow
 from workflows.work_item import WorkItemWorkflow
 
@@ -46,6 +48,7 @@ WORKFLOWS: Final[tuple[type, ...]] = (
     WithdrawalWorkflow,
     PolicyChangeWorkflow,
     DelegationWorkflow,
+    RunWatchWorkflow,
 )
 
 
@@ -64,6 +67,7 @@ def activities(house: House) -> list[Callable[..., Any]]:
         *_doors(BankExchangeActivities(house)),
         *_doors(WithdrawalActivities(house)),
         *_doors(ApprovalActivities(house)),
+        *_doors(RunWatchActivities(house)),
     ]
     return [door for door in doors if door.__name__ not in bank]
 

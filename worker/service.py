@@ -42,10 +42,13 @@ from worker.telemetry import BookMetrics, sdk_runtime
 from worker.web import serving
 
 WATCHED_EVERY_S: Final = 60.0
-"""How often it is made sure that the exchange's lifecycle runs."""
+"""How often it is made sure that the lifecycles run that watch."""
 
 CHAINED_EVERY_S: Final = 5.0
 """How often new rows of the audit are chained."""
+
+Watch = Callable[[], Awaitable[None]]
+"""Makes sure that a lifecycle runs which watches for ever."""
 
 _log = logging.getLogger(__name__)
 
@@ -145,9 +148,9 @@ async def service(
             rate = settings.bank_rate_per_s
             workers.append(build_bank_worker(client, house, per_second=rate))
         ended = await stack.enter_async_context(_working(workers))
-        if house.exchange is not None:
-            await _watch_exchange(client)
-            await stack.enter_async_context(watched_again(client))
+        watches = _watches(client, house)
+        await _watch(watches)
+        await stack.enter_async_context(watched_again(watches))
         codec = await stack.enter_async_context(
             serving(
                 codec_app(ring, allowed_origins=targets.codec_origins, token=settings.codec_token),
@@ -188,18 +191,28 @@ def _profile(settings: Settings) -> PrepaidProfile:
         raise CannotStart(f"{PREFIX}PROFILE names no rule profile: {settings.profile}.") from None
 
 
-async def _watch_exchange(client: Client) -> None:
+def _watches(client: Client, house: House) -> list[Watch]:
+    """What must be watched all the time: lost runs, and the exchange where there is one."""
+    till = Tillkeeper(client)
+    return [till.watch_runs, *([] if house.exchange is None else [till.watch_exchange])]
+
+
+async def _watch(watches: Sequence[Watch]) -> None:
     try:
-        await Tillkeeper(client).watch_exchange()
+        for watch in watches:
+            await watch()
     except Unavailable as error:
-        raise CannotStart(f"The bank exchange is not watched: {error}.") from error
+        raise CannotStart(f"Runs and the bank exchange are not watched: {error}.") from error
 
 
 @asynccontextmanager
-async def watched_again(client: Client) -> AsyncIterator[None]:
-    """Have the exchange watched again, should somebody end its run."""
-    watch = Tillkeeper(client).watch_exchange
-    async with _repeated(watch, WATCHED_EVERY_S, "the bank exchange may not be watched"):
+async def watched_again(watches: Sequence[Watch]) -> AsyncIterator[None]:
+    """Have all of it watched again, should somebody end such a run."""
+
+    async def watch() -> None:
+        await _watch(watches)
+
+    async with _repeated(watch, WATCHED_EVERY_S, "runs or the exchange may not be watched"):
         yield
 
 

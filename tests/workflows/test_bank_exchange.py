@@ -258,7 +258,7 @@ class TestTrouble:
         await watched.till.watch_exchange()
         handle = watched.client.get_workflow_handle(EXCHANGE_WORKFLOW_ID)
         await handle.terminate()
-        async with service.watched_again(watched.client):
+        async with service.watched_again([watched.till.watch_exchange]):
 
             async def runs() -> bool:
                 return (await handle.describe()).status is WorkflowExecutionStatus.RUNNING

@@ -14,6 +14,7 @@ from tillkeeper.client.bank import BankCalls
 from tillkeeper.client.calls import ANSWER_WITHIN, TASK_QUEUE
 from tillkeeper.client.desk import DeskCalls
 from tillkeeper.client.reconciliation import ReconciliationCalls
+from tillkeeper.client.runs import RunCalls
 from tillkeeper.client.topups import TopUpCalls
 from tillkeeper.client.withdrawals import WithdrawalCalls
 
@@ -28,5 +29,6 @@ class Tillkeeper(
     BankCalls,
     DeskCalls,
     ReconciliationCalls,
+    RunCalls,
 ):
     """The door for services; every method may be called again with the same arguments."""

@@ -61,6 +61,7 @@ CREATE TABLE withdrawals (
     fingerprint  text        NOT NULL,
     requested_by text        NOT NULL,
     entry_point  text        NOT NULL,
+    accept_suspension boolean NOT NULL DEFAULT false, -- the flag of P-74: with it the request can be made again as it came
     reasons      jsonb       NOT NULL DEFAULT '[]', -- why it was refused
     profile      text        NOT NULL,
     policy       text        NOT NULL DEFAULT '',  -- which version it is approved by
