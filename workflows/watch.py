@@ -88,6 +88,10 @@ class RunWatchWorkflow(Lifecycle):
         length = info.get_current_history_length()
         return info.is_continue_as_new_suggested() or length >= EVENTS_PER_RUN_MAX
 
+    @property
+    def _called(self) -> bool:
+        return self._long or self._wanted > self._began
+
     async def _look(self) -> None:
         self._began += 1
         at = workflow.now()
@@ -103,9 +107,9 @@ class RunWatchWorkflow(Lifecycle):
     async def _rest(self) -> None:
         """Until the next look is due, or asked for, or the run is long enough."""
         due = workflow.now() + LOOK_EVERY
-        while not self._long and self._wanted <= self._began and (left := seconds_until(due)):
+        while not self._called and (left := seconds_until(due)):
             try:
-                await workflow.wait_condition(lambda: self._wanted > self._began, timeout=left)
+                await workflow.wait_condition(lambda: self._called, timeout=left)
             except TimeoutError:
                 return
             except asyncio.CancelledError:

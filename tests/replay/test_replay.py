@@ -33,7 +33,7 @@ class TestReplay:
         "lifecycle",
         [
             *("account", "topup", "receipt", "order", "bank-file", "item", "payout"),
-            *("withdrawal", "policy"),
+            *("withdrawal", "policy", "run-watch"),
         ],
     )
     def test_every_lifecycle_has_recorded_paths(self, lifecycle: str) -> None:

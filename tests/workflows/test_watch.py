@@ -153,7 +153,7 @@ class TestWithdrawal:
             await revived(people.platform, people.handle())
             await people.becomes(WithdrawalState.APPROVED)
             assert (await people.seen()).remit_at == shown.remit_at
-            await temporal.fast_forward(people.handle(), timedelta(minutes=121))
+            await temporal.fast_forward(people.handle(), timedelta(hours=2))
             await people.becomes(WithdrawalState.REMITTING)
 
 
@@ -190,7 +190,7 @@ class TestPayout:
         self, teller: Teller, temporal: WorkflowEnvironment
     ) -> None:
         """S-44: the next attempt keeps its time, also where both runs are gone."""
-        teller.bank.plan({"fault": "reject", "code": "AM02", "times": 1})
+        teller.bank.plan({"fault": "reject", "code": "AM14", "times": 1})
         view = await teller.people.approve(await teller.people.ask())
         await teller.shows(view, lambda payment: payment.state is PaymentState.REJECTED)
         due = (await teller.payout(view).query("view"))["retry_at"]
