@@ -6,6 +6,7 @@ to compare names (P-29, P-31, C-11). Nothing is credited here: that takes two pe
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import typer
@@ -17,7 +18,7 @@ from console.connection import House
 from console.output import AsJson, answer, json_wanted, people, presentable, show
 from ledger.unmatched import Unmatched
 from tillkeeper.contracts.money import format_amount
-from tillkeeper.contracts.workitem import UnmatchedReceipt
+from tillkeeper.contracts.workitem import OverdueRequest, UnmatchedReceipt
 
 app = typer.Typer(help="Money that no request explains.")
 
@@ -74,6 +75,40 @@ def show_(
     if not json_wanted():
         body["suggestions"] = [_sentence(one, receipt.currency) for one in body["suggestions"]]
     show(body, f"Receipt {digest}")
+
+
+@app.command("requests")
+def requests(
+    days: Annotated[int, typer.Option("--days", min=1, max=3_650, help="How far back.")] = 30,
+    limit: Limit = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List top-up requests that ran out unpaid, the oldest first, with money that may be theirs.
+
+    Nothing has to be done about them, so they are no items: most were given up. Money is matched
+    to one of them by the receipt's item.
+    """
+    since = datetime.now(UTC) - timedelta(days=days)
+
+    async def work(house: House) -> list[OverdueRequest]:
+        return await Unmatched(house.engine, house.ring).overdue(since, limit)
+
+    found = with_house(work)
+    if json_wanted():
+        answer({"requests": [presentable(one, one.currency) for one in found]})
+        return
+    table = Table(title="Requests that ran out unpaid", title_justify="left")
+    for heading in ("request", "amount", "asked", "ran out", "perhaps items"):
+        table.add_column(heading, justify="right" if heading == "amount" else "left")
+    for one in found:
+        table.add_row(
+            escape(one.request),
+            f"{format_amount(one.amount_minor, one.currency, grouped=True)} {one.currency}",
+            f"{one.requested_at:%Y-%m-%d}",
+            f"{one.expired_at:%Y-%m-%d}",
+            " ".join(map(str, one.receipts)),
+        )
+    people().print(table)
 
 
 def _body(receipt: UnmatchedReceipt) -> dict[str, Any]:

@@ -6,6 +6,7 @@ Nothing here writes or locks.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -16,7 +17,12 @@ from ledger.workitems import open_item_ids
 from tillkeeper.contracts.errors import Code, Rejected
 from tillkeeper.contracts.receipt import ReceiptState
 from tillkeeper.contracts.topup import TopUpState
-from tillkeeper.contracts.workitem import ItemKind, Suggestion, UnmatchedReceipt
+from tillkeeper.contracts.workitem import (
+    ItemKind,
+    OverdueRequest,
+    Suggestion,
+    UnmatchedReceipt,
+)
 from tillkeeper.rules.names import masked_name, masked_number
 from tillkeeper.rules.suggesting import Asked, Payment, suggest
 from tillkeeper.sealing import KeyRing
@@ -59,6 +65,25 @@ SELECT q.id, q.merchant, q.request, q.amount, q.state, q.requested_at, q.expires
  WHERE q.currency = $2 AND q.{_MATCHABLE} AND p.state <> 'CLOSED'
    AND NOT EXISTS (SELECT FROM receipts o WHERE o.topup = q.id)"""
 
+_OVERDUE: Final = """
+SELECT t.merchant, t.request, t.currency, t.amount, t.requested_at, t.decided_at,
+       ARRAY (SELECT i.id
+                FROM (SELECT digest FROM receipts
+                       WHERE state = 'UNMATCHED' AND payer_digest = t.payer_digest
+                         AND currency = t.currency
+                       UNION
+                      SELECT digest FROM receipts
+                       WHERE state = 'UNMATCHED' AND currency = t.currency AND amount = t.amount
+                     ) r
+                JOIN work_items i ON i.subject = 'receipt/' || r.digest AND i.state <> 'CLOSED'
+               ORDER BY i.id LIMIT $3) AS items
+  FROM topup_requests t
+ WHERE t.state = 'EXPIRED' AND t.decided_at >= $1
+   AND NOT EXISTS (SELECT FROM receipts o WHERE o.topup = t.id)
+ ORDER BY t.decided_at, t.id LIMIT $2"""
+
+_RECEIPTS_NAMED: Final = 5
+
 
 class Unmatched:
     """Reads unmatched receipts with one key ring."""
@@ -83,6 +108,22 @@ class Unmatched:
             return found
 
         return await in_transaction(self._engine, work)
+
+    async def overdue(self, since: datetime, limit: int) -> list[OverdueRequest]:
+        """Requests that ran out at ``since`` or later and are not paid, the oldest first (P-29)."""
+        values = (since, limit, _RECEIPTS_NAMED)
+        rows = await in_transaction(self._engine, lambda c: fetch(c, _OVERDUE, values))
+        return [
+            OverdueRequest(
+                request=f"{row.merchant}/{row.request}",
+                amount_minor=row.amount,
+                currency=row.currency,
+                requested_at=row.requested_at,
+                expired_at=row.decided_at,
+                receipts=tuple(row.items),
+            )
+            for row in rows
+        ]
 
     async def one(self, digest: str) -> UnmatchedReceipt:
         """One unmatched receipt with its payer's name and all suggestions.

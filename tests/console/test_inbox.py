@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
+from temporalio.service import RPCError
 
 from ledger.engine import execute, in_transaction
 from ledger.workitems import NewItem, open_items
@@ -23,6 +25,7 @@ from tests.workflows.support import (
 from tillkeeper.client import TASK_QUEUE, Tillkeeper
 from tillkeeper.contracts.errors import Code
 from tillkeeper.contracts.topup import TopUpState, topup_workflow_id
+from tillkeeper.contracts.watch import WATCH_WORKFLOW_ID
 from tillkeeper.contracts.workitem import ItemKind
 from tillkeeper.rules.proving import DESK
 from tillkeeper.sealing import KeyRing
@@ -80,6 +83,21 @@ class TestUnmatched:
         assert "exactly the amount asked for" in words.out
         unknown = await till.run("bank", "unmatched", "show", "0" * 32, "--json")
         assert refused(unknown) == ["RECEIPT_UNKNOWN"]
+
+    async def test_requests_that_ran_out_are_listed_and_are_no_items(
+        self, till: Till, platform: Platform
+    ) -> None:
+        """P-29, P-31: most were given up; the inbox is for what has to be done."""
+        item = await unmatched(platform)
+        late = "UPDATE topup_requests SET state = 'EXPIRED', decided_at = now() RETURNING 1"
+        await platform.rows(late)
+        (line,) = (await till.said("bank", "unmatched", "requests"))["requests"]
+        assert (line["request"], line["amount"]) == (f"{platform.merchant}/T1", "5000.00")
+        assert line["receipts"] == [int(item)]
+        table = await till.run("bank", "unmatched", "requests", "--days", "1")
+        assert line["request"] in table.out
+        work = (await till.said("inbox", "list"))["work"]
+        assert "TOPUP" not in "".join(one["kind"] for one in work)
 
 
 class TestDecide:
@@ -182,3 +200,32 @@ class TestList:
         await eventually(goes_on)
         missing = await till.run("inbox", "resume", "topup/nobody/none", "--json")
         assert refused(missing) == ["REQUEST_UNKNOWN"]
+
+
+class TestRuns:
+    async def test_what_came_back_is_listed(self, till: Till, platform: Platform) -> None:
+        """C-06: when, which, and how many."""
+        watch = platform.client.get_workflow_handle(WATCH_WORKFLOW_ID)
+        with suppress(RPCError):
+            await watch.terminate()
+        await platform.configured()
+        await platform.till.request_topup(platform.topup())
+        run = topup_workflow_id(platform.merchant, "T1")
+        await platform.client.get_workflow_handle(run).terminate()
+        old = (
+            "UPDATE topup_requests SET requested_at = requested_at - interval '1 hour' RETURNING 1"
+        )
+        try:
+            assert (await till.said("inbox", "runs", "--now"))["watched"]
+            await platform.rows(old)
+
+            async def listed() -> bool:
+                said = await till.said("inbox", "runs", "--now")
+                return [one["workflow_id"] for one in said["last"]] == [run]
+
+            await eventually(listed, within_s=30)
+            table = await till.run("inbox", "runs")
+            assert run in table.out
+            assert "1 started again in all" in table.out
+        finally:
+            await watch.terminate()

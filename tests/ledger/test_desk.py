@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -397,6 +398,32 @@ class TestUnmatched:
         assert shown.proposal.payee_account == "****9999"
         assert (await office.approve(shown)).outcome is Outcome.RETURNED
 
+    async def test_requests_that_ran_out_are_listed_until_money_is_matched_to_them(
+        self, office: Office, ring: KeyRing
+    ) -> None:
+        """P-29: with the items of what may be their money; a decided one of 30 days ago is not."""
+        await office.account()
+        for number in (1, 2, 3, 4):
+            await office.ask(5_000_00 + number, f"T{number}")
+        late = (
+            "UPDATE topup_requests SET state = $2, decided_at = $3 WHERE request = $1 RETURNING 1"
+        )
+        await office.rows(late, "T1", "EXPIRED", AT)
+        await office.rows(late, "T2", "EXPIRED", AT + timedelta(microseconds=1))
+        await office.rows(late, "T3", "EXPIRED", AT - timedelta(microseconds=1))
+        await office.rows(late, "T4", "CANCELLED", AT)
+        receipt = await office.receipt(5_000_02)
+        item = await office.item(f"receipt/{receipt.digest}")
+        desk = Unmatched(office.engine, ring)
+        found = await desk.overdue(AT, 10)
+        assert [(one.request, one.receipts) for one in found] == [("M1/T1", ()), ("M1/T2", (item,))]
+        assert [one.request for one in await desk.overdue(AT, 1)] == ["M1/T1"]
+        own = await office.receipt(1_00, "B2", payer_name=NAME)
+        mine = await office.item(f"receipt/{own.digest}")
+        assert [one.receipts for one in await desk.overdue(AT, 10)] == [(mine,), (item, mine)]
+        await office.approve(await office.propose(item, ItemAction.MATCH, "M1/T2"))
+        assert [one.request for one in await desk.overdue(AT, 10)] == ["M1/T1"]
+
     async def test_everything_is_found_by_index(self, office: Office, ring: KeyRing) -> None:
         """Whole tables are never read: 20,000 requests, of which one is near."""
         await office.account()
@@ -415,6 +442,7 @@ SELECT 'M1', 'X' || n, p.id, 'CNY', 10000000 + n, 'WAITING_REMITTANCE', '', 'wir
             unmatched_reads._CANDIDATES: (b"", "CNY", 5_000_00, ["TK1"], 1, 100),
             unmatched_reads._LIST: (10,),
             unmatched_reads._ONE: ("d",),
+            unmatched_reads._OVERDUE: (AT, 50, 5),
             workitems._READ: (1,),
             workitems._LIST_OPEN: (None, 10),
             workitems._LIST_ALL: (None, 10),

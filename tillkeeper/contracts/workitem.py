@@ -307,6 +307,21 @@ class UnmatchedReceipt(Model):
     suggestions: tuple[Suggestion, ...] = ()
 
 
+class OverdueRequest(Model):
+    """A top-up request that ran out, and no money was matched to it since (P-29, P-31).
+
+    ``receipts`` are the unmatched ones of the same company or of exactly its amount, as the numbers
+    of their items: one of them may be the money.
+    """
+
+    request: str
+    amount_minor: int
+    currency: str
+    requested_at: datetime
+    expired_at: datetime
+    receipts: tuple[int, ...] = ()
+
+
 Body = TypeVar("Body")
 
 

@@ -119,6 +119,11 @@ CREATE TABLE notices (
 );
 CREATE INDEX notices_subject ON notices (subject, id);
 
+-- Requests that ran out unpaid, and the money that one of them may have meant (P-29).
+CREATE INDEX topup_requests_expired ON topup_requests (decided_at, id) WHERE state = 'EXPIRED';
+CREATE INDEX receipts_unmatched_payer ON receipts (payer_digest, currency) WHERE state = 'UNMATCHED';
+CREATE INDEX receipts_unmatched_amount ON receipts (currency, amount) WHERE state = 'UNMATCHED';
+
 -- A payment is one attempt; the attempts of one payout share its run.
 ALTER TABLE payments
     DROP CONSTRAINT payments_state_check,
