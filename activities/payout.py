@@ -29,6 +29,7 @@ from ledger.attempts import (
     record_answer,
     record_question,
     record_several,
+    stop_if_paid,
 )
 from ledger.engine import in_transaction
 from ledger.payment_rows import PaymentRow, opened_terms, payment_view, read_payment
@@ -38,9 +39,11 @@ from tillkeeper.contracts.payment import (
     PaymentFile,
     PaymentInstruction,
     PaymentParty,
+    PaymentState,
     PayoutCommand,
     PayoutDoor,
     PayoutView,
+    Rail,
     SentCommand,
 )
 from tillkeeper.rules.days import day_of
@@ -72,15 +75,19 @@ class PayoutActivities(PayoutDoor):
             exchange = self._house.exchange
             if exchange is None:
                 raise Rejected(Code.BANK_EXCHANGE_MISSING, detail="no exchange is configured")
-            row = await in_transaction(
-                self._house.engine, lambda c: read_payment(c, command.end_to_end_id)
-            )
+            row = await self._in(lambda c: read_payment(c, command.end_to_end_id))
+            name = f"{row.end_to_end_id}{FILE_SUFFIX}"
+            begun = exchange.has_begun(name)
+            if not begun:
+                await self._in(lambda c: stop_if_paid(c, row.end_to_end_id, command.at))
+                row = await self._in(lambda c: read_payment(c, command.end_to_end_id))
             file = payment_file(self._house, row)
-            body = write_payments(file, self._house.payment_format)
-            try:
-                await asyncio.to_thread(_put, exchange, f"{row.end_to_end_id}{FILE_SUFFIX}", body)
-            except OSError as error:
-                raise Unavailable(f"the outbox cannot be written: {error.errno}") from None
+            if _leaves_by_file(row, begun=begun):
+                body = write_payments(file, self._house.payment_format)
+                try:
+                    await asyncio.to_thread(_put, exchange, name, body)
+                except OSError as error:
+                    raise Unavailable(f"the outbox cannot be written: {error.errno}") from None
             return file.message_id
 
     @activity.defn
@@ -176,6 +183,18 @@ class PayoutActivities(PayoutDoor):
             return view
         due = next_ask(view, row.sending_at, (row.asked_at, row.asked), self._house.visibility)
         return view.model_copy(update={"ask_at": due})
+
+
+def _leaves_by_file(row: PaymentRow, *, begun: bool) -> bool:
+    """Whether its file is to be given out now; False where that is done, and the bank answered.
+
+    What a run claims to know is not believed. Raises Rejected(REQUEST_DECIDED) for any other.
+    """
+    recorded = row.state is PaymentState.RECORDED
+    if row.rail is not Rail.FILE or not (recorded or begun):
+        detail = f"by {row.rail.value}, {row.state}: no file of it leaves"
+        raise Rejected(Code.REQUEST_DECIDED, detail=detail)
+    return recorded
 
 
 def _put(exchange: FolderExchange, name: str, body: bytes) -> None:
