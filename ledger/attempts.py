@@ -101,9 +101,9 @@ async def stop_if_paid(connection: AsyncConnection, name: str, at: datetime) -> 
     sheet = await deciding_sheet(connection, [row])
     row = await locked_payment(connection, row.id)
     marked = row.sending_at is not None or row.sent_at is not None
-    if marked or row.state is not PaymentState.RECORDED or not await is_contradicted(
-        connection, row
-    ):
+    if marked or row.state is not PaymentState.RECORDED:
+        return False
+    if not await is_contradicted(connection, row):
         return False
     await payment_refused(connection, sheet, row, Ending(at, NOT_PAID))
     await sheet.write()
