@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from datetime import timedelta
 from typing import Final, TypeVar
 
 from pydantic import ValidationError
@@ -29,6 +30,7 @@ from ledger.attempts import (
     record_answer,
     record_question,
     record_several,
+    record_silence,
     stop_if_paid,
 )
 from ledger.engine import in_transaction
@@ -123,7 +125,10 @@ class PayoutActivities(PayoutDoor):
             marked = await self._in(lambda c: mark_sending(c, command.end_to_end_id, at))
             if marked and time.monotonic() - began < FRESH_S:
                 answer = await door.submit(payment)
+                ended = at + timedelta(seconds=time.monotonic() - began)
                 await self._in(lambda c: self._answered(c, command, answer))
+                if answer.hearing is Hearing.NOTHING:
+                    await self._in(lambda c: record_silence(c, command.end_to_end_id, ended))
             return await self._in(lambda c: self._view(c, command))
 
     @activity.defn

@@ -46,6 +46,10 @@ _SENDING: Final = "UPDATE payments SET sending_at = $2, state = 'UNCLEAR' WHERE 
 _LEFT: Final = """
 UPDATE payments SET sent_at = coalesce(sent_at, $2) WHERE end_to_end_id = $1"""
 
+_SILENT: Final = """
+UPDATE payments SET sending_at = $2
+ WHERE end_to_end_id = $1 AND state = 'UNCLEAR' AND sending_at < $2"""
+
 _ASKED: Final = """
 UPDATE payments SET asked_at = $2, asked = asked + 1
  WHERE end_to_end_id = $1 AND asked_at IS DISTINCT FROM $2"""
@@ -97,11 +101,9 @@ async def stop_if_paid(connection: AsyncConnection, name: str, at: datetime) -> 
     sheet = await deciding_sheet(connection, [row])
     row = await locked_payment(connection, row.id)
     marked = row.sending_at is not None or row.sent_at is not None
-    if (
-        marked
-        or row.state is not PaymentState.RECORDED
-        or not await is_contradicted(connection, row)
-    ):
+    if marked or row.state is not PaymentState.RECORDED:
+        return False
+    if not await is_contradicted(connection, row):
         return False
     await payment_refused(connection, sheet, row, Ending(at, NOT_PAID))
     await sheet.write()
@@ -114,6 +116,14 @@ async def record_answer(
     """Take what the bank's door said, like a file's word; ``source`` names the answer's body."""
     await apply_statuses(connection, said, source, at)
     await execute(connection, _LEFT, (name, at))
+
+
+async def record_silence(connection: AsyncConnection, name: str, at: datetime) -> None:
+    """The call ended ``at`` without a word: from then on the bank's stated delay runs (E-09).
+
+    The payment may have reached the bank with the call's last moment.
+    """
+    await execute(connection, _SILENT, (name, at))
 
 
 async def record_question(connection: AsyncConnection, name: str, at: datetime) -> None:

@@ -195,7 +195,7 @@ class Withdrawal:
         await _note(sheet.connection, waiting, "paid", at, state=WithdrawalState.PAID, ended_at=at)
 
     async def settled(self, sheet: Sheet, row: PaymentRow, entry: int, at: datetime) -> None:
-        """The withdrawal is paid by the debit (T8); an earlier attempt only if none is open."""
+        """The withdrawal is paid, by the debit (T8); an earlier attempt's once none is open."""
         connection = sheet.connection
         waiting = await withdrawal_rows.locked(connection, self.merchant, self.request)
         failed = waiting.state is WithdrawalState.FAILED_MANUAL

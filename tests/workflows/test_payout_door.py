@@ -270,6 +270,27 @@ class TestRetry:
         await resting.agree()
 
 
+class TestSilence:
+    async def test_the_banks_delay_runs_from_the_end_of_a_slow_call(self, resting: Teller) -> None:
+        """E-09: what arrives with the call's last moment is visible that much later."""
+
+        async def slow() -> None:
+            await asyncio.sleep(2)
+
+        resting.bank.plan({"fault": "cut", "times": 1})
+        door = Troubled(resting.platform.house.door, before=slow)
+        teller = resting.with_door(door)
+        name = await teller.remitting()
+        async with teller.platform.worker():
+            handle = await teller.start(name)
+            assert (await teller.ends(handle)).state is PaymentState.PAID
+        [row] = await teller.counter.rows(
+            "SELECT p.sending_at, a.at FROM payments p, audit a WHERE a.action = 'send_payment'"
+        )
+        assert row.sending_at - row.at >= timedelta(seconds=2)
+        await teller.agree()
+
+
 class TestKill:
     @pytest.mark.parametrize("place", ["before", "after"])
     async def test_killed_around_the_call_it_is_asked_for(
