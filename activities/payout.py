@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from datetime import timedelta
 from typing import Final, TypeVar
 
 from pydantic import ValidationError
@@ -29,6 +30,8 @@ from ledger.attempts import (
     record_answer,
     record_question,
     record_several,
+    record_silence,
+    stop_if_paid,
 )
 from ledger.engine import in_transaction
 from ledger.payment_rows import PaymentRow, opened_terms, payment_view, read_payment
@@ -38,9 +41,11 @@ from tillkeeper.contracts.payment import (
     PaymentFile,
     PaymentInstruction,
     PaymentParty,
+    PaymentState,
     PayoutCommand,
     PayoutDoor,
     PayoutView,
+    Rail,
     SentCommand,
 )
 from tillkeeper.rules.days import day_of
@@ -72,15 +77,19 @@ class PayoutActivities(PayoutDoor):
             exchange = self._house.exchange
             if exchange is None:
                 raise Rejected(Code.BANK_EXCHANGE_MISSING, detail="no exchange is configured")
-            row = await in_transaction(
-                self._house.engine, lambda c: read_payment(c, command.end_to_end_id)
-            )
+            row = await self._in(lambda c: read_payment(c, command.end_to_end_id))
+            name = f"{row.end_to_end_id}{FILE_SUFFIX}"
+            begun = exchange.has_begun(name)
+            if not begun:
+                await self._in(lambda c: stop_if_paid(c, row.end_to_end_id, command.at))
+                row = await self._in(lambda c: read_payment(c, command.end_to_end_id))
             file = payment_file(self._house, row)
-            body = write_payments(file, self._house.payment_format)
-            try:
-                await asyncio.to_thread(_put, exchange, f"{row.end_to_end_id}{FILE_SUFFIX}", body)
-            except OSError as error:
-                raise Unavailable(f"the outbox cannot be written: {error.errno}") from None
+            if _leaves_by_file(row, begun=begun):
+                body = write_payments(file, self._house.payment_format)
+                try:
+                    await asyncio.to_thread(_put, exchange, name, body)
+                except OSError as error:
+                    raise Unavailable(f"the outbox cannot be written: {error.errno}") from None
             return file.message_id
 
     @activity.defn
@@ -116,7 +125,10 @@ class PayoutActivities(PayoutDoor):
             marked = await self._in(lambda c: mark_sending(c, command.end_to_end_id, at))
             if marked and time.monotonic() - began < FRESH_S:
                 answer = await door.submit(payment)
+                ended = at + timedelta(seconds=time.monotonic() - began)
                 await self._in(lambda c: self._answered(c, command, answer))
+                if answer.hearing is Hearing.NOTHING:
+                    await self._in(lambda c: record_silence(c, command.end_to_end_id, ended))
             return await self._in(lambda c: self._view(c, command))
 
     @activity.defn
@@ -176,6 +188,18 @@ class PayoutActivities(PayoutDoor):
             return view
         due = next_ask(view, row.sending_at, (row.asked_at, row.asked), self._house.visibility)
         return view.model_copy(update={"ask_at": due})
+
+
+def _leaves_by_file(row: PaymentRow, *, begun: bool) -> bool:
+    """Whether its file is to be given out now; False where that is done, and the bank answered.
+
+    What a run claims to know is not believed. Raises Rejected(REQUEST_DECIDED) for any other.
+    """
+    recorded = row.state is PaymentState.RECORDED
+    if row.rail is not Rail.FILE or not (recorded or begun):
+        detail = f"by {row.rail.value}, {row.state}: no file of it leaves"
+        raise Rejected(Code.REQUEST_DECIDED, detail=detail)
+    return recorded
 
 
 def _put(exchange: FolderExchange, name: str, body: bytes) -> None:

@@ -6,8 +6,10 @@ command · 130 interrupted. Never a traceback, nor what a variable held: it may 
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
+from typing import Final
 
 import typer
 from typer.exceptions import TyperException
@@ -31,6 +33,8 @@ from console.demo import demo
 from console.statement import statement
 from console.verify import verify
 from tillkeeper.contracts.errors import Code, Reason, Rejected, TillkeeperError, Unavailable
+
+_TOKEN: Final = re.compile(r"[\w-]{8,}(?:\.[\w-]{8,}){2}", re.ASCII)
 
 app = typer.Typer(
     name="tillkeeper",
@@ -97,10 +101,16 @@ def _run(given: list[str]) -> int:
 
 
 def _usage(error: TyperException) -> int:
-    """A command line that is not understood; some of its errors print themselves as help."""
-    sentence = getattr(error, "format_message", lambda: str(error))()
+    """A command line that is not understood; some of its errors print themselves as help.
+
+    They repeat what was typed: a token that was, where none belongs, is not shown.
+    """
+    said = getattr(error, "format_message", lambda: str(error))()
+    sentence = _TOKEN.sub("a token", said)
     if output.json_wanted():
         output.refuse(Rejected(Reason(code=Code.FIELD_INVALID, detail=sentence)))
+    elif sentence != said:
+        sys.stderr.write(f"{sentence}\n")
     else:
         getattr(error, "show", lambda: sys.stderr.write(f"{sentence}\n"))()
     return output.EXIT_REFUSED

@@ -27,14 +27,14 @@ from ledger.payments import (
     record_said,
 )
 from ledger.purposes import Ending, Withdrawal, payment_item, purpose_of
-from ledger.withdrawal_rows import WithdrawalRow
+from ledger.withdrawal_rows import PAY, WithdrawalRow
 from ledger.workitems import open_items
 from tillkeeper.contracts.bank import PaymentStatus, StatusLevel
 from tillkeeper.contracts.errors import Code, Rejected
 from tillkeeper.contracts.payment import PaymentState, Rail
 from tillkeeper.contracts.withdrawal import WithdrawalState
 from tillkeeper.contracts.workitem import ItemKind
-from tillkeeper.rules.payments import ACCEPTED, REJECTED, RULES
+from tillkeeper.rules.payments import ACCEPTED, DUPLICATE, REJECTED, RULES
 from tillkeeper.rules.payouts import NOT_FOUND, NOT_PAID, is_proven_absent, next_rail
 from tillkeeper.sealing import KeyRing
 
@@ -46,6 +46,10 @@ _SENDING: Final = "UPDATE payments SET sending_at = $2, state = 'UNCLEAR' WHERE 
 _LEFT: Final = """
 UPDATE payments SET sent_at = coalesce(sent_at, $2) WHERE end_to_end_id = $1"""
 
+_SILENT: Final = """
+UPDATE payments SET sending_at = $2
+ WHERE end_to_end_id = $1 AND state = 'UNCLEAR' AND sending_at < $2"""
+
 _ASKED: Final = """
 UPDATE payments SET asked_at = $2, asked = asked + 1
  WHERE end_to_end_id = $1 AND asked_at IS DISTINCT FROM $2"""
@@ -53,13 +57,20 @@ UPDATE payments SET asked_at = $2, asked = asked + 1
 _NO_RETRY: Final = "UPDATE payments SET retry_at = NULL WHERE id = $1"
 
 _CONTRADICTED: Final = """
-SELECT EXISTS (SELECT FROM bank_transactions t JOIN bank_entries e ON e.id = t.entry
-                WHERE t.payment = $1 AND e.side = 'D'
+SELECT EXISTS (SELECT FROM payments p JOIN bank_transactions t ON t.payment = p.id
+                 JOIN bank_entries e ON e.id = t.entry
+                WHERE p.subject = ANY($1::text[]) AND e.side = 'D'
                   AND NOT EXISTS (SELECT FROM bank_entries x WHERE x.reverses = e.id)
                   AND NOT EXISTS (SELECT FROM transfers c WHERE c.kind = 'bank_charge'
                                      AND c.subject = 'entry/' || e.id))
     OR EXISTS (SELECT FROM payment_statuses s JOIN payments p ON p.id = s.payment
-                WHERE p.id = $1 AND p.reason = ANY($3::text[]) AND s.status = ANY($2::text[]))"""
+                WHERE p.subject = ANY($1::text[]) AND s.status = ANY($2::text[])
+                  AND (p.reason = $3 OR (p.reason = $4 AND s.at > p.decided_at))
+                  AND NOT EXISTS (SELECT FROM payment_statuses x
+                                   WHERE x.payment = s.payment AND x.id > s.id
+                                     AND x.status = $5 AND NOT x.reasons ?| $6::text[]))"""
+"""By a debit; or by a word of the bank that it has not taken back since, and that people who hold
+its proof did not know."""
 
 
 async def mark_sending(connection: AsyncConnection, name: str, at: datetime) -> bool:
@@ -67,13 +78,35 @@ async def mark_sending(connection: AsyncConnection, name: str, at: datetime) -> 
 
     Only a RECORDED one that was never marked is; from now on it is UNCLEAR until it is answered.
     """
+    if await stop_if_paid(connection, name, at):
+        return False
     row = await locked_payment(connection, (await read_payment(connection, name)).id)
     if row.rail is not Rail.HTTP:
-        raise Rejected(Code.BANK_DOOR_MISSING, detail="this payment leaves by a file")
+        raise Rejected(Code.REQUEST_DECIDED, detail="this payment leaves by a file")
     if row.state is not PaymentState.RECORDED or row.sending_at is not None:
         return False
     await execute(connection, _SENDING, (row.id, at))
     await audit_payment(connection, row, "send_payment", at, {"state": PaymentState.UNCLEAR.value})
+    return True
+
+
+async def stop_if_paid(connection: AsyncConnection, name: str, at: datetime) -> bool:
+    """Whether an attempt that nobody has marked must not leave: an earlier one was paid after all.
+
+    It is refused then, and a person chooses.
+    """
+    row = await read_payment(connection, name)
+    if row.attempt == 1 or row.state is not PaymentState.RECORDED:
+        return False
+    sheet = await deciding_sheet(connection, [row])
+    row = await locked_payment(connection, row.id)
+    marked = row.sending_at is not None or row.sent_at is not None
+    if marked or row.state is not PaymentState.RECORDED:
+        return False
+    if not await is_contradicted(connection, row):
+        return False
+    await payment_refused(connection, sheet, row, Ending(at, NOT_PAID))
+    await sheet.write()
     return True
 
 
@@ -83,6 +116,14 @@ async def record_answer(
     """Take what the bank's door said, like a file's word; ``source`` names the answer's body."""
     await apply_statuses(connection, said, source, at)
     await execute(connection, _LEFT, (name, at))
+
+
+async def record_silence(connection: AsyncConnection, name: str, at: datetime) -> None:
+    """The call ended ``at`` without a word: from then on the bank's stated delay runs (E-09).
+
+    The payment may have reached the bank with the call's last moment.
+    """
+    await execute(connection, _SILENT, (name, at))
 
 
 async def record_question(connection: AsyncConnection, name: str, at: datetime) -> None:
@@ -171,10 +212,22 @@ async def pay_by(
 
 
 async def is_contradicted(connection: AsyncConnection, row: PaymentRow) -> bool:
-    """Whether the bank booked a payment, or took it, that counts as not paid: nobody pays again."""
-    ours = [NOT_FOUND, NOT_PAID]
-    found = await fetch(connection, _CONTRADICTED, (row.id, sorted(ACCEPTED), ours))
-    return bool(found[0][0])
+    """Whether the bank booked a payment, or took it, that counts as not paid: nobody pays again.
+
+    Every attempt up to this one counts: a debit of the first may come after the second's no.
+    """
+    told = (
+        _attempts(row), sorted(ACCEPTED), NOT_FOUND, NOT_PAID, REJECTED, sorted(DUPLICATE),
+    )  # fmt: skip
+    return bool((await fetch(connection, _CONTRADICTED, told))[0][0])
+
+
+def _attempts(row: PaymentRow) -> list[str]:
+    """The subjects of a withdrawal's attempts up to this one; of anything else, its own."""
+    whole, pay, _ = row.subject.rpartition(PAY)
+    if not pay:
+        return [row.subject]
+    return [f"{whole}{pay}{number}" for number in range(1, row.attempt + 1)]
 
 
 def _absent(name: str) -> PaymentStatus:

@@ -132,9 +132,11 @@ async def mark_sent(
 ) -> None:
     """Remember which file carries a payment and when it left; the first time counts.
 
-    A bank's answer that was faster stays.
+    A bank's answer that was faster stays. Raises Rejected(REQUEST_DECIDED) for one of the door's.
     """
     row = await locked_payment(connection, payment)
+    if row.rail is not Rail.FILE:
+        raise Rejected(Code.REQUEST_DECIDED, detail="this payment leaves by the bank's door")
     if row.sent_at is not None:
         return
     await execute(connection, _SENT, (row.id, message_id, at))

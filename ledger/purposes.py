@@ -36,8 +36,6 @@ PLATFORM: Final = (Bucket.BANK, Bucket.RETURNING_RECEIPTS, Bucket.UNMATCHED_RECE
 SETTLING: Final = (Bucket.RETURNING_RECEIPTS, Bucket.UNMATCHED_PAYMENTS, Bucket.BANK_CHARGES)
 """The same where people settle a payment with a debit that stands in suspense."""
 
-_UNPAID: Final = (WithdrawalState.REMITTING, WithdrawalState.FAILED_MANUAL)
-
 _RECEIPT: Final = """
 UPDATE receipts SET state = $2 WHERE digest = $1 AND state = $3 RETURNING digest, reason"""
 
@@ -197,14 +195,19 @@ class Withdrawal:
         await _note(sheet.connection, waiting, "paid", at, state=WithdrawalState.PAID, ended_at=at)
 
     async def settled(self, sheet: Sheet, row: PaymentRow, entry: int, at: datetime) -> None:
-        """The withdrawal is paid, by the debit (T8)."""
+        """The withdrawal is paid, by the debit (T8); an earlier attempt's once none is open."""
         connection = sheet.connection
         waiting = await withdrawal_rows.locked(connection, self.merchant, self.request)
-        if waiting.state not in _UNPAID or waiting.payment != row.id:
+        failed = waiting.state is WithdrawalState.FAILED_MANUAL
+        last = waiting.state is WithdrawalState.REMITTING and waiting.payment == row.id
+        if not failed and not last:
             raise Rejected(Code.REQUEST_DECIDED, detail="its withdrawal has gone another way")
         effect = Effect(f"{waiting.subject}/settled", f"entry/{entry}", at)
         _pay(sheet, waiting, TransferKind.WITHDRAWAL_SETTLED, effect)
-        await _note(connection, waiting, "paid", at, state=WithdrawalState.PAID, ended_at=at)
+        await _note(
+            connection, waiting, "paid", at,
+            state=WithdrawalState.PAID, payment=row.id, ended_at=at,
+        )  # fmt: skip
         await settle_items(
             connection, ItemKind.WITHDRAWAL_FAILED, [waiting.subject],
             outcome=Outcome.RESOLVED, at=at,

@@ -110,7 +110,7 @@ class Remedies:
         if body.action is ItemAction.NOT_PAID:
             may_be_unpaid(await self._payment(connection, item))
         if item.kind is ItemKind.WITHDRAWAL_FAILED:
-            await self._withdrawals.check(connection, item, body.action)
+            await self._withdrawals.check(connection, item, body)
         if body.action not in PAYS:
             return Proposal(body=body)
         if body.action is ItemAction.RETURN:

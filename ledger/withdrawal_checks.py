@@ -79,7 +79,9 @@ SELECT CASE WHEN n.id IS NULL THEN 'payments' ELSE 'withdrawals' END, coalesce(n
  WHERE n.id IS NULL OR coalesce(t.times, 0) <> n.attempts OR t.live > 1
     OR (n.attempts > 0) <> (n.payment IS NOT NULL)
     OR (n.payment IS NOT NULL AND (
-        n.pays <> n.subject || '/pay/' || n.attempts OR n.sum <> n.amount
+        NOT CASE WHEN n.paid IN ('PAID', 'RETURNED') THEN starts_with(n.pays, n.subject || '/pay/')
+                 ELSE n.pays = n.subject || '/pay/' || n.attempts END
+        OR n.sum <> n.amount
         OR n.money <> n.currency OR n.whose IS DISTINCT FROM n.merchant
         OR NOT CASE n.state
                WHEN 'REMITTING' THEN n.paid IN ('RECORDED', 'SENT', 'UNCLEAR', 'ACCEPTED')

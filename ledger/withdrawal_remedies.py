@@ -27,7 +27,8 @@ from ledger.workitems import Item
 from tillkeeper.contracts.errors import Broken, Code, Rejected
 from tillkeeper.contracts.payment import PaymentParty, PaymentState, Rail
 from tillkeeper.contracts.withdrawal import WithdrawalState
-from tillkeeper.contracts.workitem import ItemAction
+from tillkeeper.contracts.workitem import ItemAction, Propose
+from tillkeeper.rules.desk import same_person
 from tillkeeper.rules.payouts import NOT_PAID
 from tillkeeper.sealing import KeyRing
 
@@ -40,9 +41,12 @@ class WithdrawalRemedies:
         self._audit = Audit(ring)
         self._rails = rails
 
-    async def check(self, connection: AsyncConnection, item: Item, action: ItemAction) -> None:
+    async def check(self, connection: AsyncConnection, item: Item, body: Propose) -> None:
         """Whether the choice can be made now. Raises Rejected."""
+        action = body.action
         waiting, payment = await self._failed(connection, item)
+        if action is ItemAction.RETRY_CORRECTED:
+            _refuse_own(waiting, body.actor)
         await self._refuse_contradicted(connection, payment)
         if action is not ItemAction.RETURN_TO_AVAILABLE and not self._rails:
             raise Rejected(Code.BANK_EXCHANGE_MISSING, detail="nothing can pay it: no way out")
@@ -64,6 +68,7 @@ class WithdrawalRemedies:
         waiting, payment = await self._locked(sheet.connection, item)
         terms, changes = opened_terms(self._ring, payment), {}
         if payee is not None:
+            _refuse_own(waiting, act.actor)
             terms = terms.model_copy(update={"creditor": payee})
             changes["payee_sealed"] = sealed_payee(self._ring, waiting, payee)
         number = payment.attempt + 1
@@ -116,6 +121,12 @@ class WithdrawalRemedies:
         if await is_contradicted(connection, row):
             detail = "the bank has taken or booked the payment: settle its debit with it first"
             raise Rejected(Code.REQUEST_DECIDED, detail=detail)
+
+
+def _refuse_own(waiting: WithdrawalRow, actor: str) -> None:
+    """Another payee is another approval, which nobody gives who asked for the money (C-07)."""
+    if same_person(waiting.requested_by, actor):
+        raise Rejected(Code.OWN_REQUEST, detail="nobody redirects what he asked for")
 
 
 def may_be_unpaid(row: PaymentRow) -> None:

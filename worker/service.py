@@ -44,6 +44,11 @@ from worker.web import serving
 WATCHED_EVERY_S: Final = 60.0
 """How often it is made sure that the lifecycles run that watch."""
 
+DRAINED_WITHIN_S: Final = 45.0
+"""Longer than a worker's grace: what has not drained by then is done by another worker."""
+
+LET_GO_WITHIN_S: Final = 5.0
+
 CHAINED_EVERY_S: Final = 5.0
 """How often new rows of the audit are chained."""
 
@@ -180,8 +185,20 @@ async def _working(workers: Sequence[Worker]) -> AsyncIterator[asyncio.Task[None
         yield task
     finally:
         going = [one for one, run in zip(workers, runs, strict=True) if not run.done()]
-        await asyncio.gather(*(worker.shutdown() for worker in going))
-        await asyncio.gather(task, *runs, return_exceptions=True)
+        await _within(DRAINED_WITHIN_S, [one.shutdown() for one in going])
+        for one in (*runs, task):
+            one.cancel()
+        await _within(LET_GO_WITHIN_S, [*runs, task])
+
+
+async def _within(seconds: float, work: Sequence[Awaitable[None]]) -> None:
+    """Wait for all of ``work``, but not for ever: the SDK waits for a server that is gone."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    if tasks:
+        _, late = await asyncio.wait(tasks, timeout=seconds)
+        for task in late:
+            task.cancel()
+        await asyncio.sleep(0)
 
 
 def _profile(settings: Settings) -> PrepaidProfile:

@@ -80,6 +80,10 @@ def _id_of(start: PayoutStart) -> str:
     return payout_workflow_id(start.end_to_end_id)
 
 
+class _OfAnotherRun(Rejected):
+    """The payment belongs to another payout's run."""
+
+
 @workflow.defn(name=WORKFLOW)
 class PayoutWorkflow(Lifecycle):
     """One payment; its result is the final view."""
@@ -104,13 +108,11 @@ class PayoutWorkflow(Lifecycle):
             await self._begin(self._start)
         except Rejected as refusal:
             await self.end_refused(refusal)
-        while self._goes_on and not self._long:
-            if self._state is PaymentState.RECORDED:
-                await self._send()
-            elif self._state.open:
-                await self._wait()
-            else:
-                await self._try_again()
+        try:
+            while self._goes_on and not self._long:
+                await self._go_on()
+        except _OfAnotherRun as refusal:
+            await self.end_refused(refusal)
         await self.drained()
         if self._goes_on:
             passed = {
@@ -155,6 +157,15 @@ class PayoutWorkflow(Lifecycle):
             await self._look(PayoutDoor.read_payment)
         else:
             self._view = known
+
+    async def _go_on(self) -> None:
+        """Do what this state asks for."""
+        if self._state is PaymentState.RECORDED:
+            await self._send()
+        elif self._state.open:
+            await self._wait()
+        else:
+            await self._try_again()
 
     async def _send(self) -> None:
         """Let it leave by its rail; what keeps it from leaving is a person's to mend."""
@@ -217,6 +228,10 @@ class PayoutWorkflow(Lifecycle):
         """Until a person has mended what ``door`` refuses; a payment of nobody ends the run."""
         if Code.PAYMENT_UNKNOWN in refusal.codes:
             await self.end_refused(refusal)
+        if Code.REQUEST_DECIDED in refusal.codes:
+            # It is not what this run took it for: nothing of it leaves by this way.
+            await self._look(PayoutDoor.read_payment)
+            return
         seen = self._resumed
         await self._hold(door, lambda: self._resumed != seen, refusal.codes[0])
 
@@ -314,6 +329,9 @@ class PayoutWorkflow(Lifecycle):
         return PayoutCommand(end_to_end_id=self._name, at=workflow.now())
 
     def _seen(self, view: PayoutView) -> None:
+        if self._start is not None and view.run not in ("", self._start.end_to_end_id):
+            # Whoever started this run named a payment of another one: it must not end by that.
+            raise _OfAnotherRun(Code.PAYMENT_UNKNOWN, detail="no payment of this run")
         self._view = view
         amount = format_amount(view.amount_minor, view.currency, grouped=True)
         due = due_of(view, workflow.now())

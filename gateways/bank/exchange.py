@@ -167,6 +167,10 @@ class FolderExchange:
         for path in self.taken.glob(f"{digest[:_DIGEST_CHARS]}-*"):
             self.refuse(path, code, digest=digest)
 
+    def has_begun(self, name: str) -> bool:
+        """Whether ``name`` was given out, or may be given out by whoever began to."""
+        return (self.sent / f"{name}.sha256").exists()
+
     def put(self, name: str, body: bytes) -> Path:
         """Send ``body`` as ``name``: the same again is the same file, even when it was fetched.
 

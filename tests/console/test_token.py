@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from console.app import main
 from gateways.identity.issuer import DevelopmentIssuer
 from tests.console.support import CommandLine
+from tests.tokens import token_for
 from tillkeeper.contracts.actor import Decision, decision_digest
 
 WHO = ("token", "issue", "--subject", "O2", "--role", "operations")
@@ -90,3 +92,18 @@ class TestIssue:
         assert (answer.code, answer.out) == (2, "")
         assert answer.err.startswith("SETTINGS_INVALID: the issuer ")
         assert "Traceback" not in answer.err
+
+
+class TestArguments:
+    @pytest.mark.parametrize("more", [(), ("--json",)])
+    @pytest.mark.parametrize("place", ["argument", "option"])
+    def test_a_token_typed_where_none_belongs_is_not_repeated(
+        self, capsys: pytest.CaptureFixture[str], place: str, more: tuple[str, ...]
+    ) -> None:
+        """S3: not even by the sentence that refuses it."""
+        token = token_for("O2", "operations")
+        typed = (token,) if place == "argument" else ("--state", token)
+        assert main(["withdrawal", "list", *typed, *more]) == 2
+        said = "".join(capsys.readouterr())
+        assert "a token" in said
+        assert not any(part in said for part in token.split("."))

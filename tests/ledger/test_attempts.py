@@ -287,6 +287,21 @@ class TestChoice:
         assert (await cashier.counter.read()).account == f"****{OTHER_ACCOUNT[-4:]}"
         await cashier.verified()
 
+    async def test_who_asked_for_the_money_corrects_no_payee(
+        self, cashier: Cashier, failed: tuple[str, int]
+    ) -> None:
+        """C-07: neither proposes nor approves he another account, however he writes himself."""
+        _, item = failed
+        other = ReturnTo(account=OTHER_ACCOUNT)
+        with refused(Code.OWN_REQUEST):
+            await cashier.choose(item, ItemAction.RETRY_CORRECTED, "U1", return_to=other)
+        shown = await cashier.choose(item, ItemAction.RETRY_CORRECTED, return_to=other)
+        with refused(Code.OWN_REQUEST):
+            await cashier.confirm(shown, "U1")
+        assert (await cashier.stands())[0] == "FAILED_MANUAL"
+        await cashier.confirm(shown)
+        assert (await cashier.stands())[0] == "REMITTING"
+
     async def test_a_correction_names_a_payee_and_nothing_else_does(
         self, cashier: Cashier, failed: tuple[str, int]
     ) -> None:

@@ -306,7 +306,8 @@ class PayoutDoor(Protocol):
     async def write_payment_file(self, command: PayoutCommand) -> str:
         """Put the payment's file into the outbox, the same bytes every time; its message id.
 
-        Raises Rejected(BANK_EXCHANGE_MISSING | BANK_ACCOUNT_UNKNOWN | PAYMENT_FILE_INVALID).
+        Raises Rejected(BANK_EXCHANGE_MISSING | BANK_ACCOUNT_UNKNOWN | PAYMENT_FILE_INVALID), and
+        Rejected(REQUEST_DECIDED) for what does not leave by a file, or is decided.
         """
         ...
 
