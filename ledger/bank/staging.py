@@ -92,7 +92,7 @@ async def stage_file(
         for telling in tellings:
             shelf.take(telling)
         await Writer(connection, book.ring, book.accounts, digest).write(shelf)
-        await check_statements(connection, account, currency, shelf.touched, at=at)
+        await check_statements(connection, shelf, currency, at=at)
         new += len(shelf.new_entries)
     staged = Staged(told.entries, new, told.notices, sum(told.foreign.values()))
     lost = [*found.problems, *told.lost]

@@ -6,18 +6,19 @@ or entry arrives. What people have acknowledged is not put before them again. It
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ledger.bank.rows import within_bigint
-from ledger.bank.shelf import Statement
+from ledger.bank.shelf import Shelf, Statement
 from ledger.engine import fetch
 from ledger.workitems import NewItem, open_items, settle_items
 from tillkeeper.contracts.workitem import ItemKind, Outcome
 from tillkeeper.rules.continuity import Gap, Stated, difference, gaps
+from tillkeeper.rules.likeness import pairs
 
 _STATEMENTS: Final = """
 SELECT id, closing_on, opening, closing, coalesce(number, '') AS number
@@ -38,22 +39,22 @@ def gaps_of(account: int) -> str:
 
 
 def break_of(statement: int) -> str:
-    """The subject of a statement that does not add up."""
+    """The subject of a statement that does not add up, or may be told twice."""
     return f"statement/{statement}"
 
 
 async def check_statements(
-    connection: AsyncConnection,
-    account: int,
-    currency: str,
-    touched: Iterable[Statement],
-    *,
-    at: datetime,
+    connection: AsyncConnection, shelf: Shelf, currency: str, *, at: datetime
 ) -> None:
-    """Open what does not hold in the account's statements, settle what holds again."""
-    statements = list(touched)
+    """Open what does not hold in the account's statements, settle what holds again.
+
+    What nets to nothing contradicts no balance: where another statement may have told all of it, it
+    may be booked twice, and people are told that too.
+    """
+    statements, account = list(shelf.touched), shelf.account
     if not statements:
         return
+    doubled = [_overlap(one, currency) for one in shelf.statements if _may_be_known(one, shelf)]
     broken = [_break(one, currency) for one in statements if not one.whole]
     whole = [break_of(one.id or 0) for one in statements if one.whole]
     await settle_items(connection, ItemKind.STATEMENT_BREAK, whole, outcome=Outcome.RESOLVED, at=at)
@@ -62,7 +63,7 @@ async def check_statements(
     there = [row.subject for row in await fetch(connection, _OPEN_GAPS, (gaps_of(account),))]
     gone = [subject for subject in there if subject not in subjects]
     await settle_items(connection, ItemKind.STATEMENT_GAP, gone, outcome=Outcome.RESOLVED, at=at)
-    await open_items(connection, await unseen(connection, [*broken, *found]), at=at)
+    await open_items(connection, await unseen(connection, [*broken, *doubled, *found]), at=at)
 
 
 async def find_gaps(connection: AsyncConnection, account: int) -> tuple[Gap, ...]:
@@ -98,6 +99,30 @@ def _break(statement: Statement, currency: str) -> NewItem:
             "opening_minor": said.opening,
             "entries_minor": statement.total,
             "closing_minor": said.closing,
+        },
+    )
+
+
+def _may_be_known(statement: Statement, shelf: Shelf) -> bool:
+    """Whether no balance would tell that other statements have told all of its entries."""
+    said = statement.identity
+    if not statement.entries or statement.total or said.opening != said.closing:
+        return False
+    beside = [e.movement for one in shelf.statements if one is not statement for e in one.entries]
+    return None not in pairs([entry.movement for entry in statement.entries], beside)
+
+
+def _overlap(statement: Statement, currency: str) -> NewItem:
+    said = statement.identity
+    return NewItem(
+        ItemKind.STATEMENT_OVERLAP,
+        break_of(statement.id or 0),
+        amount=within_bigint(sum(entry.signed for entry in statement.entries if entry.signed > 0)),
+        currency=currency,
+        context={
+            "day": said.closing_on.isoformat(),
+            "opening_minor": said.opening,
+            "entries": len(statement.entries),
         },
     )
 

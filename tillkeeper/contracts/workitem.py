@@ -49,6 +49,8 @@ class ItemKind(StrEnum):
     """``statement/<id>``: opening and entries do not make the closing balance."""
     STATEMENT_GAP = "STATEMENT_GAP"
     """``bank-account/<id>/gap/<day>``: a statement is missing, or contradicts the one before."""
+    STATEMENT_OVERLAP = "STATEMENT_OVERLAP"
+    """``statement/<id>``: nets to nothing, and all of it may be what another statement told."""
     RECONCILIATION_DIFFERENCE = "RECONCILIATION_DIFFERENCE"
     """``reconcile/<account id>/<day>``: book and statement differ (C-14)."""
     PAYMENT_REJECTED = "PAYMENT_REJECTED"

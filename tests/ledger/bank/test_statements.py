@@ -145,6 +145,56 @@ def numbers() -> list[str]:
     return sorted({s.account for one in daily() for s in one.statements if s.account})
 
 
+NIL = [Line(100_00), Line(-100_00)]
+WITH_MORE = [Line(5_00), *NIL]
+
+
+class TestOverlap:
+    @pytest.mark.parametrize(
+        ("first", "second"),
+        [
+            ((WITH_MORE, 0, 5_00), (NIL, 5_00, 5_00)),
+            ((NIL, 5_00, 5_00), (WITH_MORE, 0, 5_00)),
+            (([Line(5_00, "A"), Line(100_00, "B"), Line(-100_00, "C")], 0, 5_00), (NIL, 0, 0)),
+        ],
+    )
+    async def test_what_nets_to_nothing_and_may_be_known_is_one_item(
+        self,
+        engine: AsyncEngine,
+        ring: KeyRing,
+        first: tuple[list[Line], int, int],
+        second: tuple[list[Line], int, int],
+    ) -> None:
+        """P-26, C-09: no balance contradicts it, so it is booked; people look, once."""
+        files = [statement_file(lines, Balances(*around)) for lines, *around in (first, second)]
+        await stage(engine, book(ring), *files)
+        assert await open_items_of(engine, "STATEMENT_GAP") == []
+        [(subject, gross)] = await open_items_of(engine, "STATEMENT_OVERLAP")
+        nil = "SELECT id FROM bank_statements WHERE opening = closing"
+        assert subject == f"statement/{(await rows(engine, nil))[0][0]}"
+        assert gross == 100_00
+        await rows(
+            engine,
+            "UPDATE work_items SET state = 'CLOSED', outcome = 'ACKNOWLEDGED', closed_at = now()"
+            " RETURNING id",
+        )
+        await stage(engine, book(ring), statement_file([Line(7_00)], Balances(5_00, 12_00)))
+        assert await open_items_of(engine, "STATEMENT_OVERLAP") == []
+
+    async def test_other_references_are_other_money(
+        self, engine: AsyncEngine, ring: KeyRing
+    ) -> None:
+        """P-26: nobody is asked."""
+        lines = [Line(5_00, "A"), Line(100_00, "B"), Line(-100_00, "C")]
+        other = [Line(100_00, "D"), Line(-100_00, "E")]
+        files = [
+            statement_file(lines, Balances(0, 5_00)),
+            statement_file(other, Balances(5_00, 5_00)),
+        ]
+        await stage(engine, book(ring), *files)
+        assert await open_items_of(engine, "STATEMENT_OVERLAP") == []
+
+
 @needs_real_files
 class TestRealDays:
     @pytest.mark.parametrize("turn", range(3))
