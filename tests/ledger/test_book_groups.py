@@ -44,7 +44,7 @@ class Paper:
         """Apply one transfer, or tell that it does not fit."""
         taken = {
             Kind.RECEIPT: None, Kind.TOPUP: "unmatched", Kind.WITHDRAWAL: "available",
-            Kind.WITHDRAWAL_PAID: "withdrawing", Kind.WITHDRAWAL_RETURNED: "withdrawing",
+            Kind.WITHDRAWAL_RETURNED: "withdrawing",
         }[kind]  # fmt: skip
         if taken is not None:
             if getattr(self, taken) < amount:
@@ -54,7 +54,7 @@ class Paper:
             self.unmatched += amount
         elif kind is Kind.WITHDRAWAL:
             self.withdrawing += amount
-        elif kind is not Kind.WITHDRAWAL_PAID:
+        else:
             paid = min(self.dues, amount)
             self.dues -= paid
             self.held += paid
@@ -112,9 +112,7 @@ class Model:
         return code
 
 
-KINDS = [
-    Kind.RECEIPT, Kind.TOPUP, Kind.WITHDRAWAL, Kind.WITHDRAWAL_PAID, Kind.WITHDRAWAL_RETURNED,
-]  # fmt: skip
+KINDS = [Kind.RECEIPT, Kind.TOPUP, Kind.WITHDRAWAL, Kind.WITHDRAWAL_RETURNED]
 BODIES = st.tuples(st.integers(0, 11), st.sampled_from(KINDS), st.sampled_from([1, 5, 20, 60]))
 
 
