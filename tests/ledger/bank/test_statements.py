@@ -166,7 +166,8 @@ class TestOverlap:
         second: tuple[list[Line], int, int],
     ) -> None:
         """P-26, C-09: no balance contradicts it, so it is booked; people look, once."""
-        files = [statement_file(lines, Balances(*around)) for lines, *around in (first, second)]
+        told = (first, second)
+        files = [statement_file(lines, Balances(start, end)) for lines, start, end in told]
         await stage(engine, book(ring), *files)
         assert await open_items_of(engine, "STATEMENT_GAP") == []
         [(subject, gross)] = await open_items_of(engine, "STATEMENT_OVERLAP")
