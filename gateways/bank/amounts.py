@@ -28,6 +28,8 @@ _BY_DECIMALS: Final = {
     4: "CLF UYW",
 }
 _DECIMALS: Final = {code: n for n, codes in _BY_DECIMALS.items() for code in codes.split()}
+_CENTS: Final = frozenset(_BY_DECIMALS[2].split())
+_USUAL: Final = re.compile(r"([0-9]{1,15})\.([0-9]{2})", re.ASCII)
 _AMOUNT: Final = re.compile(r"\+?([0-9]{0,18})(?:\.([0-9]{0,18}))?", re.ASCII)
 
 
@@ -44,6 +46,8 @@ def exact_minor(text: str | None, currency: str | None) -> int:
 
     Raises Rejected(CURRENCY_UNKNOWN | BANK_FILE_AMOUNT | AMOUNT_TOO_PRECISE | AMOUNT_TOO_LARGE).
     """
+    if text is not None and (usual := _USUAL.fullmatch(text)) and currency in _CENTS:
+        return int(usual[1] + usual[2])
     found = _AMOUNT.fullmatch((text or "").strip())
     whole, part = found.groups("") if found is not None else ("", "")
     if not (whole or part):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from gateways.bank.findings import Findings
-from gateways.bank.iso20022.camt import CamtReader
+from gateways.bank.iso20022.camt import read_camt
 from gateways.bank.iso20022.document import FILE_BYTES_MAX, HEAD_BYTES, Document
 from gateways.bank.iso20022.pain002 import StatusReader
 from gateways.bank.iso20022.schemas import note_schema
@@ -68,8 +68,8 @@ def read_bank_stream(
         raise Rejected(Code.BANK_FILE_EMPTY, detail="the file is empty")
     if _is_xml(head):
         document = Document(source, head=head)
-        reader = StatusReader if document.kind is FileKind.PAIN_002 else CamtReader
-        found = reader(document).read()
+        status = document.kind is FileKind.PAIN_002
+        found = StatusReader(document).read() if status else read_camt(source, head)
         return found if schemas is None else _checked(found, source, schemas)
     return _read_swift(head, source, encoding)
 

@@ -9,32 +9,50 @@ from __future__ import annotations
 
 from itertools import groupby
 from operator import attrgetter
-from typing import Final
+from typing import BinaryIO, Final
 
 from gateways.bank.findings import Findings
 from gateways.bank.iso20022 import tables
 from gateways.bank.iso20022.dates import day_or_none, moment_or_none
-from gateways.bank.iso20022.document import CHUNK_BYTES, Document, line_of, local
+from gateways.bank.iso20022.document import Document, line_of, local
 from gateways.bank.iso20022.entries import SET, EntryReader, Place
 from gateways.bank.iso20022.entry import entry_money
+from gateways.bank.iso20022.runs import OddRunError, check_depth
 from gateways.bank.iso20022.shapes import Element, Fields, Shapes
 from tillkeeper.contracts.bank import BankFile, BankStatement, Side, StatementBalance
 from tillkeeper.contracts.errors import Code, Rejected
 
 STATEMENTS_MAX: Final = 20_000
-IDLE_PIECES_MAX: Final = 8 * 1024 * 1024 // CHUNK_BYTES
+IDLE_BYTES_MAX: Final = 8 * 1024 * 1024
 CONTAINERS: Final = frozenset({"Rpt", "Stmt", "Ntfctn"})
 _KEPT: Final = frozenset(path.partition("/")[0] for path in tables.STATEMENT)
+
+
+def read_camt(source: BinaryIO, head: bytes) -> BankFile:
+    """All that the file says that began with ``head``; a quick answer is one without doubt.
+
+    What is refused or odd is read once more, by the parser alone, which has the last word.
+    Raises Rejected(BANK_FILE_…) and then nothing of it holds.
+    """
+    if source.seekable():
+        behind = source.tell()
+        try:
+            return CamtReader(Document(source, head=head), quick=True).read()
+        except (Rejected, OddRunError):
+            source.seek(behind)
+    return CamtReader(Document(source, head=head)).read()
 
 
 class CamtReader:
     """Reads one document; ``read`` may be called once."""
 
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: Document, *, quick: bool = False) -> None:
+        """``quick``: entries of a form that is known are read without the parser."""
         self._document = document
         self._findings = Findings()
         self._place = Place(kind=document.kind)
         self._entry = EntryReader(self._place, self._findings)
+        self._sieve = self._entry.runs if quick else None
         self._statements: list[BankStatement] = []
         self._header = Fields()
         self._container: Element | None = None
@@ -43,20 +61,27 @@ class CamtReader:
         self._balances_met = 0
 
     def read(self) -> BankFile:
-        """All that the file says. Raises Rejected(BANK_FILE_…) and then nothing of it holds."""
+        """All that the file says. Raises Rejected(BANK_FILE_…) and then nothing of it holds.
+
+        A quick one may raise OddRunError too; whatever it raises is no answer.
+        """
         header: Element | None = None
-        idle = 0
-        for begun in self._document.growth("GrpHdr", *sorted(CONTAINERS)):
+        useful = 0
+        for begun in self._document.growth("GrpHdr", *sorted(CONTAINERS), sieve=self._sieve):
             for element in begun:
                 if local(element) == "GrpHdr":
                     header = element
                 elif not any(local(one) in CONTAINERS for one in element.iterancestors()):
+                    if self._sieve is not None:
+                        check_depth(element)
                     self._end_statement()
                     self._container = element
-            idle = 0 if self._advance() else idle + 1
-            if idle > IDLE_PIECES_MAX:
+            if self._advance():
+                useful = self._document.size
+            elif self._document.size - useful > IDLE_BYTES_MAX:
                 raise Rejected(Code.BANK_FILE_TOO_LARGE, detail="8 MiB without an entry")
         self._end_statement()
+        self._entry.runs.check_used()
         self._tell_outside()
         if header is not None:
             self._header = Shapes(tables.HEADER).read(header)
@@ -106,7 +131,11 @@ class CamtReader:
             children = list(alike)
             name = local(children[0])
             if name == "Ntry":
-                self._entry.take(container, children)
+                for child in children:
+                    self._entry.take(child)
+            elif self._entry.runs.is_mark(children[0]):
+                for child in children:
+                    self._entry.take_run(child)
             elif name == "Acct":
                 self._account = Shapes(tables.ACCOUNT).read(children[-1])
                 self._place.account = self._account.get("account")

@@ -1,12 +1,12 @@
 """One entry of a camt message and its parts, as transactions; whatever is lost of it is told.
 
 An entry with one part, the usual case, is read in one go; of a batch the parts that have ended are
-read and forgotten, so that an entry of any length takes no more memory than its transactions.
+read and forgotten, so that an entry of any length takes no more memory than its transactions. What
+a run says is read as its elements would be.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
@@ -17,21 +17,27 @@ from gateways.bank.iso20022.dates import day, moment
 from gateways.bank.iso20022.document import line_of, local
 from gateways.bank.iso20022.entry import (
     AMOUNT,
+    CIRCUMSTANCES,
     CURRENCY,
+    PAYER_KINDS,
+    Circumstances,
     Money,
-    Part,
     adds_up,
     entry_money,
     part_money,
 )
-from gateways.bank.iso20022.shapes import Element, Fields, Shapes
+from gateways.bank.iso20022.quick import QuickEntry, QuickPart
+from gateways.bank.iso20022.runs import OddRunError, Runs, Said
+from gateways.bank.iso20022.shapes import Element, Fields, Shapes, Template
 from tillkeeper.contracts.bank import UNSAID, BankTransaction, BookingStatus, FileKind
 from tillkeeper.contracts.errors import Code, Rejected
-from tillkeeper.contracts.receipt import PayerKind
 
 TRANSACTIONS_MAX: Final = 200_000
 CIRCUMSTANCES_MAX: Final = 1_000
 SET: Final = frozenset({"true", "1"})
+Part = tuple[int | None, Fields | Said]
+"""The line on which a ``TxDtls`` begins, and what it says."""
+
 _COUNT_DIGITS_MAX: Final = 15
 _STATUSES: Final = {
     "BOOK": BookingStatus.BOOKED,
@@ -39,11 +45,6 @@ _STATUSES: Final = {
     "FUTR": BookingStatus.PENDING,
     "INFO": BookingStatus.INFORMATION,
 }
-_CIRCUMSTANCES: Final = (
-    *("status", "reversal", "batch_count"),
-    *("booked_day", "booked_time", "value_day", "value_time"),
-)
-_PAYER_KINDS: Final = {kind.value: kind for kind in PayerKind}
 
 
 @dataclass(slots=True)
@@ -73,57 +74,82 @@ class EntryReader:
         self._findings = findings
         self._part = Shapes(tables.PART)
         self._entry = Shapes(tables.ENTRY, inner=("NtryDtls/TxDtls", tables.PART))
-        self._known: dict[tuple[str | None, ...], dict[str, Any]] = {}
+        self.runs = Runs({"Ntry": self._entry, "TxDtls": self._part}, inner="TxDtls")
+        self._known: dict[Circumstances, dict[str, Any]] = {}
+        self._quick: dict[Template, QuickEntry] = {}
+        self._quick_parts: dict[Template, QuickPart] = {}
         self._parts: list[Part] = []
         self.transactions: list[BankTransaction] = []
 
     def advance(self, entry: Element) -> int:
         """Take the parts that have ended of an entry that goes on; returns what was forgotten."""
-        forgotten = 0
-        for details in entry.iterchildren("{*}NtryDtls"):
-            ended = list(details)[:-1]
-            self._parts += self._read(details, [one for one in ended if local(one) == "TxDtls"])
-            for one in ended:
-                if local(one) != "Btch":
-                    _forget(one)
-                    forgotten += 1
-        return forgotten
+        *ended, last = entry if len(entry) else [entry]
+        inside = list(last)[:-1] if local(last) == "NtryDtls" else []
+        for one in (*ended, *inside):
+            self._parts += self._parts_in(entry, one)
+        forgotten = [one for one in inside if local(one) != "Btch"]
+        for one in forgotten:
+            _forget(one)
+        return len(forgotten)
 
-    def take(self, container: Element, entries: Sequence[Element]) -> None:
-        """Take entries that have ended and stand in a row in ``container``."""
-        lots = [self._lot_of(entry) for entry in entries]
-        said_by_each = self._entry.read_all(container, entries)
-        for entry, parts, said in zip(entries, lots, said_by_each, strict=True):
-            self._place.entry += 1
-            if said.inner is not None and not parts:
-                last = entry[-1]
-                part = last[0] if len(last) == 1 else next(entry.iter("{*}TxDtls"))
-                parts.append((line_of(part), said.inner))
-            elif said.inners:
-                parts.extend(self._parts_of(entry))
-            self._read_entry(said, line_of(entry), parts)
-
-    def _lot_of(self, entry: Element) -> list[Part]:
-        """All parts of an entry that has many, read and forgotten; none of one that has not."""
+    def take(self, entry: Element) -> None:
+        """Take an entry that has ended."""
+        self._place.entry += 1
         parts, self._parts = self._parts, []
-        last = entry[-1] if len(entry) else entry
-        if parts or len(last) > 1:
-            parts.extend(self._parts_of(entry))
-        return parts
+        if parts or (len(entry) and len(entry[-1]) > 1):
+            parts += self._parts_in(entry, entry)  # first: what is left has a usual shape
+        said = self._entry.read(entry)
+        if said.inner is not None and not parts:
+            parts.append((line_of(next(entry.iter("{*}TxDtls"))), said.inner))
+        else:
+            parts += self._parts_in(entry, entry)
+        self._read_entry(said, line_of(entry), parts)
 
-    def _parts_of(self, entry: Element) -> list[Part]:
-        """Read each ``TxDtls``, wherever it stands, and forget it."""
-        found = list(entry.iter("{*}TxDtls"))
-        parents = {one.getparent() for one in found}
-        read = self._read(parents.pop() if len(parents) == 1 else None, found)
+    def take_run(self, mark: Element) -> None:
+        """Take the entries of a run that stood in the place of ``mark``."""
+        for said in self.runs.taken(mark, "Ntry"):
+            self._place.entry += 1
+            fields = self._quickly(said)
+            if fields is not None:
+                self.transactions.append(BankTransaction.exact(fields))
+                continue
+            entry = said.fields()
+            parts: list[Part] = []
+            if entry.inner is not None:
+                parts.append((said.inner_line, entry.inner))
+            self._read_entry(entry, said.line, parts)
+        self._check_number(more=0)
+
+    def _check_number(self, *, more: int) -> None:
+        if len(self.transactions) + more > TRANSACTIONS_MAX:
+            raise Rejected(Code.BANK_FILE_TOO_LARGE, detail="at most 200,000 transactions")
+
+    def _quickly(self, said: Said) -> dict[str, Any] | None:
+        """All fields of the only transaction of a usual entry."""
+        quick = self._quick.get(said.template)
+        if quick is None:
+            quick = self._quick[said.template] = QuickEntry(said.template.groups, self._known)
+        fields = quick.fields(said.values)
+        if fields is not None:
+            fields["statement"], fields["entry"] = self._place.statement, self._place.entry
+            fields["account"], fields["line"] = self._place.account, said.inner_line
+        return fields
+
+    def _parts_in(self, entry: Element, inside: Element) -> list[Part]:
+        """Read each ``TxDtls``, wherever it stands, one in another too, and forget it."""
+        parts: list[Part] = []
+        found = list(inside.iter(*self.runs.tags("TxDtls")))
+        for one in found:
+            if local(one) == "TxDtls":
+                parts.append((line_of(one), self._part.read(one)))
+                continue
+            parent = one.getparent()
+            if parent is None or local(parent) != "NtryDtls" or parent.getparent() is not entry:
+                raise OddRunError
+            parts += [(said.line, said) for said in self.runs.taken(one, "TxDtls")]
         for one in found:
             _forget(one)
-        return read
-
-    def _read(self, parent: Element | None, parts: list[Element]) -> list[Part]:
-        """The line and the fields of each part; they are read together where one parent has all."""
-        read = map(self._part.read, parts) if parent is None else self._part.read_all(parent, parts)
-        return [(line_of(part), said) for part, said in zip(parts, read, strict=True)]
+        return parts
 
     def _read_entry(self, entry: Fields, line: int | None, parts: list[Part]) -> None:
         """Read the entry's own fields, then each of its parts with them as fallback."""
@@ -153,7 +179,7 @@ class EntryReader:
 
     def _circumstances(self, entry: Fields, line: int | None) -> dict[str, Any]:
         """All fields with status, reversal, days and count: thousands of entries share them."""
-        key = tuple(map(entry.get, _CIRCUMSTANCES))
+        key = tuple(map(entry.get, CIRCUMSTANCES))
         known = self._known.get(key)
         if known is None:
             losses = len(self._findings.problems)
@@ -178,9 +204,14 @@ class EntryReader:
         alone = len(parts) == 1
         for number, part in enumerate(parts, start=1):
             try:
-                read.append((number, part, part_money(part[1], entry, said, alone=alone)))
+                stated = part[1]
+                if alone or not isinstance(stated, Said):
+                    money = part_money(_fields(stated), entry, said, alone=alone)
+                else:
+                    money = self._quick_part(stated).money(stated.values, entry)
+                read.append((number, part, money))
             except Rejected as error:
-                lost = f"a transaction of {_said(part[1])}"
+                lost = f"a transaction of {_said(_fields(part[1]))}"
                 self._findings.lose_for(error, self._place.said(number), lost=lost, line=part[0])
         common["adds_up"] = len(read) == len(parts) and adds_up([one[2] for one in read], entry)
         if read and not common["adds_up"]:
@@ -190,10 +221,22 @@ class EntryReader:
                 detail="the transactions stated do not make up the entry, which is what moved",
                 line=parts[0][0],
             )
-        if len(self.transactions) + len(read) > TRANSACTIONS_MAX:
-            raise Rejected(Code.BANK_FILE_TOO_LARGE, detail="at most 200,000 transactions")
-        for number, (line, fields), money in read:
-            self.transactions.append(_transaction(common, number, line, fields, money))
+        self._check_number(more=len(read))
+        for number, (line, stated), money in read:
+            fields = common.copy()
+            if isinstance(stated, Said):
+                self._quick_part(stated).fill(fields, stated.values)
+            else:
+                _fill(fields, stated)
+            fields["part"], fields["line"] = number, line
+            fields["amount_minor"], fields["currency"], fields["side"] = money
+            self.transactions.append(BankTransaction.exact(fields))
+
+    def _quick_part(self, said: Said) -> QuickPart:
+        quick = self._quick_parts.get(said.template)
+        if quick is None:
+            quick = self._quick_parts[said.template] = QuickPart(said.template.groups)
+        return quick
 
     def _status(self, code: str | None, line: int | None) -> BookingStatus:
         """What is not said to be booked is no money; a statement alone lists booked entries."""
@@ -230,23 +273,22 @@ def _forget(element: Element) -> None:
         parent.remove(element)
 
 
-def _transaction(
-    common: dict[str, Any], number: int, line: int | None, said: Fields, money: Money
-) -> BankTransaction:
+def _fields(part: Fields | Said) -> Fields:
+    return part.fields() if isinstance(part, Said) else part
+
+
+def _fill(fields: dict[str, Any], said: Fields) -> None:
+    """Put all that a part says, but its money, into the fields of a transaction."""
     for name in (AMOUNT, CURRENCY):
         said.pop(name, None)
-    fields = common.copy()
     fields.update(said)
     kind = said.get("payer_kind")
     if kind is not None:
-        fields["payer_kind"] = _PAYER_KINDS[kind]
-    fields["part"], fields["line"] = number, line
-    fields["amount_minor"], fields["currency"], fields["side"] = money
+        fields["payer_kind"] = PAYER_KINDS[kind]
     if said.many:
         references = said.many.get("references", ())
         fields["remittance"] = "\n".join(said.many.get("remittance") or references)
         fields["creditor_references"] = tuple(references)
-    return BankTransaction.exact(fields)
 
 
 def _said(said: Fields) -> str:

@@ -9,14 +9,22 @@ from gateways.bank.amounts import exact_minor
 from gateways.bank.iso20022.shapes import Fields
 from tillkeeper.contracts.bank import Side
 from tillkeeper.contracts.errors import Code, Rejected
+from tillkeeper.contracts.receipt import PayerKind
 
 SIDES: Final = {"CRDT": Side.CREDIT, "DBIT": Side.DEBIT}
+
+PAYER_KINDS: Final = {kind.value: kind for kind in PayerKind}
+CIRCUMSTANCES: Final = (
+    *("status", "reversal", "batch_count"),
+    *("booked_day", "booked_time", "value_day", "value_time"),
+)
+"""What thousands of entries have in common."""
 
 AMOUNT: Final = "amount@"
 CURRENCY: Final = "amount@currency"
 
-Part = tuple[int | None, Fields]
-"""The line on which a ``TxDtls`` begins, and its fields."""
+Circumstances = tuple[str | None, ...]
+"""What an entry says of each of ``CIRCUMSTANCES``."""
 
 
 class Money(NamedTuple):
@@ -29,7 +37,7 @@ class Money(NamedTuple):
 
 def entry_money(said: Fields, *, default: Side | None = None) -> Money:
     """What an entry or a balance states. Raises Rejected when it cannot be read exactly."""
-    side = _side(said, default)
+    side = side_of(said.get("side"), default)
     currency = said.get(CURRENCY)
     amount = exact_minor(said.get(AMOUNT), currency)
     return Money(amount, currency or "", side)
@@ -37,7 +45,7 @@ def entry_money(said: Fields, *, default: Side | None = None) -> Money:
 
 def part_money(said: Fields, entry: Money, entry_said: Fields, *, alone: bool) -> Money:
     """What a part states; an only part without an amount has the entry's. Raises Rejected."""
-    side = _side(said, entry.side)
+    side = side_of(said.get("side"), entry.side)
     text = said.get(AMOUNT)
     currency = said.get(CURRENCY) or entry.currency
     if alone and text is None:
@@ -57,8 +65,8 @@ def adds_up(parts: Sequence[Money], entry: Money) -> bool:
     return total == entry.amount_minor
 
 
-def _side(said: Fields, default: Side | None) -> Side:
-    text = said.get("side")
+def side_of(text: str | None, default: Side | None) -> Side:
+    """What ``CRDT`` or ``DBIT`` says, the default where nothing is said. Raises Rejected."""
     side = default if text is None else SIDES.get(text)
     if side is None:
         raise Rejected(Code.BANK_FILE_SIDE, detail="neither CRDT nor DBIT")

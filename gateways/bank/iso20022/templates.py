@@ -1,8 +1,8 @@
 """What an element looks like with its values left out, to read the next one like it at once.
 
-Works on what lxml writes of an element that lxml has parsed, never on a file's bytes: there
-comments, CDATA and entities are gone, and ``<`` begins markup and nothing else. A template takes
-an element only where all of its markup is equal, to the letter; whatever differs is left alone.
+Works on a file's own text. A template is made of an element that the parser has read, and takes
+another one only where all of its markup is equal, to the letter, and its values are text that XML
+allows: what a template takes is well-formed. Whatever differs is left alone.
 """
 
 from __future__ import annotations
@@ -11,48 +11,55 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from lxml import etree
-
-CARRIAGE_RETURN: Final = "&#13;"
-"""The fourth sign that lxml escapes: it is a blank, which no value may begin or end with."""
-
 _MARKUP: Final = re.compile("(<[^<>]*>)")
-_VALUE: Final = "([^<]*+)"
-_IGNORED: Final = "[^<]*+"
+_TEXT: Final = "[^<\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f]*+"
+_ODD: Final = re.compile("&(?!(?:lt|gt|amp|quot|apos);)|\\]\\]>|[\\ufffe\\uffff]")
+_BLANKS: Final = "[ \\t\\n]*+"
 
 
-def written(element: etree._Element) -> str:
-    """The element as lxml writes it: one form for all ways in which a file may write it.
+def markup_of(text: str) -> str:
+    """All marks of an element: equal where two differ in nothing but what stands between."""
+    return "".join(_MARKUP.findall(text))
 
-    It begins with its own mark and every namespace that is in force there.
+
+def is_plain(text: str, prefix: str) -> bool:
+    """Whether the element means the same wherever its first mark may stand.
+
+    No name has another prefix than the first, no namespace is declared, no mark has a break of
+    lines or a ``>`` of its own, and nothing in it is comment, CDATA or instruction.
     """
-    return etree.tostring(element, encoding="unicode", with_tail=False)
+    pieces = _MARKUP.split(text)
+    marks = "".join(pieces[1::2]).replace(f"<{prefix}", "<").replace(f"</{prefix}", "</")
+    if any(sign in marks for sign in (":", "xmlns", "<!", "<?", "\n", "&")):
+        return False
+    return not any("<" in between or ">" in between for between in pieces[::2])
+
+
+def is_odd(text: str, begin: int, end: int) -> bool:
+    """Whether a value there is no text, or refers to a sign in another way than by its name."""
+    return _ODD.search(text, begin, end) is not None
+
+
+def may_be_odd(text: str) -> bool:
+    """Whether anything in ``text`` may be odd or escaped; costs little."""
+    if "]" in text and "]]>" in text:
+        return True
+    return "&" in text or "\ufffe" in text or "\uffff" in text
 
 
 def unescaped(text: str) -> str:
-    """A value out of what lxml wrote; a carriage return is left to the caller."""
-    return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
-
-
-def after_elements(text: str, begin: int, count: int) -> int:
-    """Where ``count`` elements end that are written side by side from ``begin`` on."""
-    at, depth = begin, 0
-    marks = _MARKUP.finditer(text, begin)
-    while count:
-        mark = next(marks)
-        at = mark.end()
-        if text.startswith("</", mark.start()):
-            depth -= 1
-        elif not text.startswith("/>", at - 2):
-            depth += 1
-        count -= depth == 0
-    return at
+    """A value out of a file's text that is not odd."""
+    if "&" not in text:
+        return text
+    text = text.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", '"')
+    return text.replace("&apos;", "'").replace("&amp;", "&")
 
 
 def template(text: str, wanted: Sequence[int]) -> re.Pattern[str]:
     """Matches all that differs from ``text`` in nothing but values of elements without children.
 
     ``wanted`` are those whose values are groups, by their place among the elements, ascending.
+    An element without a value is no other than that. Blanks behind the element belong to it.
     """
     pieces = _MARKUP.split(text)
     pattern = [re.escape(pieces[0])]
@@ -62,8 +69,8 @@ def template(text: str, wanted: Sequence[int]) -> re.Pattern[str]:
         pattern.append(re.escape(markup))
         place += not markup.startswith("</")
         begins = not markup.startswith("</") and not markup.endswith("/>")
-        if begins and pieces[at + 2].startswith("</"):
-            pattern.append(_VALUE if place in wanted else _IGNORED)
+        if begins and pieces[at + 2].startswith("</") and between.strip():
+            pattern.append(f"({_TEXT})" if place in wanted else _TEXT)
         else:
             pattern.append(re.escape(between))
-    return re.compile("".join(pattern))
+    return re.compile("".join(pattern) + _BLANKS)

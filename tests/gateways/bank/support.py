@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 from gateways.bank.amounts import decimals
-from gateways.bank.reading import read_bank_bytes
+from gateways.bank.reading import read_bank_bytes, read_bank_stream
 from tillkeeper.contracts.bank import BankFile, BankTransaction
 from tillkeeper.contracts.errors import Code, Rejected
 
@@ -31,6 +32,16 @@ def own(name: str) -> bytes:
 def read(body: bytes | str) -> BankFile:
     """What the readers make of a body."""
     return read_bank_bytes(body.encode() if isinstance(body, str) else body)
+
+
+class _Unseekable(BytesIO):
+    def seekable(self) -> bool:
+        return False
+
+
+def alone(body: bytes) -> BankFile:
+    """What the parser alone makes of a file: what cannot be read twice is not read quickly."""
+    return read_bank_stream(_Unseekable(body))
 
 
 def refused(body: bytes | str) -> Code:

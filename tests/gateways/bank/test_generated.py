@@ -8,9 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from gateways.bank import reading
-from gateways.bank.iso20022 import document, shapes
+from gateways.bank.iso20022 import document, runs
 from gateways.bank.reading import read_bank_bytes
 from tests.gateways.bank.generated import Made, camt_files, mt940_files
+from tests.gateways.bank.support import alone
 from tillkeeper.contracts.bank import BankFile, BankTransaction
 
 QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture]
@@ -32,13 +33,13 @@ class TestCamt:
         """P-21, P-23: by plans, by templates, and in pieces of any size, all alike."""
         read = {}
         for after, piece in [(NEVER, 1 << 18), (1, 1 << 18), (2, 64)]:
-            monkeypatch.setattr(shapes, "TEMPLATE_AFTER", after)
+            monkeypatch.setattr(runs, "TEMPLATE_AFTER", after)
             monkeypatch.setattr(document, "CHUNK_BYTES", piece)
             monkeypatch.setattr(reading, "HEAD_BYTES", max(piece, HEAD_BYTES))
             read[after] = found = read_bank_bytes(made.body)
             assert found.problems == ()
             assert _said(found, made) == made.said
-        assert read[1] == read[NEVER] == read[2]
+        assert read[1] == read[NEVER] == read[2] == alone(made.body)
 
     @settings(max_examples=50, deadline=None, suppress_health_check=QUIET)
     @given(made=camt_files())
