@@ -1,7 +1,7 @@
 """PostgreSQL, Temporal, bank and workers as processes of their own: each can be killed alone.
 
-All of them are real and durable, on one home; they die with this process. What is killed comes back
-by itself after a moment, as under a supervisor.
+All of them are real and durable, on one home. What is killed comes back by itself after a moment, as
+under a supervisor.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ from worker.database import make_login, migrate
 from worker.embedded.bank import EmbeddedBank
 from worker.embedded.ports import LOOPBACK, free_port
 from worker.embedded.postgres import LOGIN, EmbeddedPostgres
-from worker.embedded.process import Child, Command, spawn
+from worker.embedded.process import Child, Command, spawn, untie_children
 from worker.embedded.temporal import EmbeddedTemporal, TemporalPorts
 from worker.settings import PREFIX
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-READY_WITHIN_S: Final = 60
+READY_WITHIN_S: Final = 180
 WORKERS: Final = 2
 VISIBLE_AFTER_S: Final = 3
 """The bank's stated delay, short: "not found" is a no after so many seconds."""
@@ -192,6 +192,7 @@ class _Worker:
 @asynccontextmanager
 async def running_cluster(home: Path, seed: int) -> AsyncIterator[Cluster]:
     """A cluster on ``home``, stopped at the end; its files stay."""
+    untie_children()
     cluster = Cluster(home, seed)
     try:
         await cluster.start()

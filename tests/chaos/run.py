@@ -29,7 +29,7 @@ DAY_EVERY_S: Final = 20
 """How often the bank's day ends while the faults go on: early statuses are booked or refused."""
 
 QUIET_WITHIN_S: Final = 900
-AT_REST_WITHIN_S: Final = 60
+AT_REST_WITHIN_S: Final = 120
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from worker.refusal import CannotStart, sentence_for
 _PR_SET_PDEATHSIG = 1
 _TAIL_BYTES = 8_192
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+_untied = False
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,16 @@ def spawn(command: Command) -> Child:
     return Child(command, process, start)
 
 
+def untie_children() -> None:
+    """For a process with threads: what is spawned from now on outlives a kill -9 of this process.
+
+    The death signal is set by Python between fork and exec, where another thread's lock may be held
+    for ever. Whoever calls this ends its children himself.
+    """
+    global _untied
+    _untied = True
+
+
 def tail(log: Path, start: int = 0) -> list[str]:
     """The last lines of a log from byte `start` on; empty where it cannot be read."""
     try:
@@ -154,7 +165,7 @@ def is_running(pid: int, argument: str) -> bool:
 
 
 def _die_with_parent(number: signal.Signals) -> Callable[[], None] | None:
-    if _LIBC is None:
+    if _LIBC is None or _untied:
         return None
     libc, parent = _LIBC, os.getpid()
 
