@@ -27,7 +27,7 @@ def main() -> int:
 
 def _print(report: Report) -> None:
     plan = report.plan
-    _say(f"{plan.count} withdrawals, seed {plan.seed}, {report.seconds:.0f} s")
+    _say(f"{plan.withdrawals} withdrawals, seed {plan.seed}, {report.seconds:.0f} s")
     _say("kills: " + ", ".join(f"{n} × {name}" for name, n in sorted(report.kills.items())))
     _say("ended: " + ", ".join(f"{n} {state}" for state, n in sorted(report.outcomes.items())))
     for sentence in report.wrong:

@@ -1,7 +1,7 @@
 """PostgreSQL, Temporal, bank and workers as processes of their own: each can be killed alone.
 
-All of them are real and durable, on one home. What is killed comes back by itself after a moment, as
-under a supervisor.
+All of them are real and durable, on one home. What is killed comes back by itself after a moment,
+as under a supervisor.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Final
 
@@ -36,7 +37,7 @@ AT_REST_WITHIN_S: Final = 120
 class Plan:
     """What a run is: the same plan draws the same requests and faults again."""
 
-    count: int
+    withdrawals: int
     seed: int
     in_flight: int = 100
     every_s: float = 1.0
@@ -72,10 +73,10 @@ async def _perform(cluster: Cluster, plan: Plan, say: Callable[[str], None]) -> 
     engine = cluster.engine()
     journal = Journal(cluster.home / "acknowledged.jsonl")
     driver = Driver(till, engine, People(cluster.issuer), journal, plan.seed)
-    asked = requests(merchants, plan.count, plan.seed)
-    await _set_chances(cluster, plan.seed)
+    asked = requests(merchants, plan.withdrawals, plan.seed)
+    await _set_chances(cluster, plan.seed, 0)
     faults = asyncio.create_task(keep_killing(cluster, seed=plan.seed, every_s=plan.every_s))
-    days = asyncio.create_task(_close_days(cluster))
+    days = asyncio.create_task(_close_days(cluster, plan.seed))
     driving = asyncio.create_task(_drive_all(driver, asked, plan.in_flight, say))
     try:
         await asyncio.wait({driving, faults, days}, return_when=asyncio.FIRST_COMPLETED)
@@ -132,15 +133,20 @@ async def _judged(cluster: Cluster, engine: AsyncEngine, journal: Journal) -> li
         await asyncio.sleep(2)
 
 
-async def _set_chances(cluster: Cluster, seed: int) -> None:
+async def _set_chances(cluster: Cluster, seed: int, day: int) -> None:
+    """The bank's faults of one day; what it leaves lying today it may take tomorrow."""
     rules = [{"fault": "silence", "seconds": 3, "times": 1}]
-    await _lever(cluster, "PUT", "/faults", {"rules": rules, "chances": BANK_CHANCES, "seed": seed})
+    drawn = seed * 1_000 + day
+    await _lever(
+        cluster, "PUT", "/faults", {"rules": rules, "chances": BANK_CHANCES, "seed": drawn}
+    )
 
 
-async def _close_days(cluster: Cluster) -> None:
-    while True:
+async def _close_days(cluster: Cluster, seed: int) -> None:
+    for day in count(1):
         await asyncio.sleep(DAY_EVERY_S)
         await _lever(cluster, "POST", "/days/close", {})
+        await _set_chances(cluster, seed, day)
 
 
 async def _lever(cluster: Cluster, method: str, path: str, body: object) -> None:
