@@ -110,7 +110,10 @@ class TestApprovals:
         assert codes(await say("2000.00", shown[:12], "")) == ["TOKEN_MISSING"]
         assert codes(await say("1999.99", shown[:12], mine, *BY_TOKEN)) == ["DECISION_STALE"]
         for digest in ("0" * 12, shown[:11]):
-            assert codes(await say("2000.00", digest, mine, *BY_TOKEN)) == ["DECISION_STALE"]
+            stale = await token(command, "O2", "operations")
+            assert codes(await say("2000.00", digest, stale, *BY_TOKEN)) == ["DECISION_STALE"]
+        assert codes(await say("2000.00", shown[:12], mine, *BY_TOKEN)) == ["TOKEN_SPENT"]
+        mine = await token(command, "O2", "operations")
         done = await say("2000.00", shown[:12], mine, *BY_TOKEN)
         assert done.json["state"] == "REJECTED"
         assert mine.strip() not in done.out

@@ -222,9 +222,10 @@ async def _return(till: Tillkeeper, issuer: DevelopmentIssuer) -> set[str]:
     await till.propose(1, first)
     refusal = signed(RejectProposal(proposal=1, reason=DESK[3], actor="o2"), issuer=issuer)
     await till.reject(1, refusal)
-    body = signed(plain, issuer=issuer)
+    odd = signed(plain, issuer=issuer)
     with suppress(Rejected):
-        await till.propose(1, body.model_copy(update={"target": DESK[1]}))
+        await till.propose(1, odd.model_copy(update={"target": DESK[1]}))
+    body = signed(plain, issuer=issuer)
     shown = (await till.propose(1, body)).proposal
     assert shown is not None
     approval = Approve(
@@ -236,7 +237,7 @@ async def _return(till: Tillkeeper, issuer: DevelopmentIssuer) -> set[str]:
         await till.approve(1, yes.model_copy(update={"actor": "o1"}))
     returned = await till.approve(1, yes)
     assert returned.outcome is Outcome.RETURNED
-    return {word.token for word in (first, refusal, body, yes)}
+    return {word.token for word in (first, refusal, odd, body, yes)}
 
 
 async def _withdraw(till: Tillkeeper, issuer: DevelopmentIssuer) -> set[str]:

@@ -27,7 +27,7 @@ from tillkeeper.contracts.workitem import ItemKind, Outcome
 from tillkeeper.rules.profiles import JD_PREPAID_2023_11
 
 DAY: Final = timedelta(days=1)
-LATE: Final = timedelta(seconds=5)
+LATE: Final = timedelta(minutes=1)
 """What a busy machine may take to run a timer that is due."""
 GRACE: Final = JD_PREPAID_2023_11.model_copy(update={"withdrawal_grace": timedelta(hours=2)})
 
