@@ -10,7 +10,7 @@ MERCHANTS ?=
 SEED ?= 7
 N ?= 500
 # Side by side: most tests wait for other processes. WORKERS=0 runs them one by one.
-WORKERS ?= 3
+WORKERS ?= 2
 # The shell quotes them, so that a path may hold spaces.
 export ORDERS MERCHANTS SEED N
 

@@ -392,6 +392,7 @@ class TestHold:
 
 
 class TestTogether:
+    @pytest.mark.timeout(600)
     async def test_many_with_every_fault_by_chance(
         self, resting: Teller, temporal: WorkflowEnvironment
     ) -> None:
@@ -418,9 +419,9 @@ class TestTogether:
             async def ended_or_left() -> bool:
                 return await ended() or await _left_by_the_bank(resting)
 
-            await eventually(ended_or_left, within_s=90)
+            await eventually(ended_or_left, within_s=300)
             resting.bank.plan()
-            await eventually(ended, within_s=60)
+            await eventually(ended, within_s=200)
             views = [await result for result in results]
             for _ in range(3):
                 resting.bank.post("/days/close")
