@@ -73,15 +73,16 @@ class Journal:
     """What was acknowledged, on disk before the next step (I7)."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("a", encoding="utf-8")
+        self._path = path
         self.acknowledged: dict[tuple[str, str], int] = {}
 
     def note(self, request: WithdrawalRequest) -> None:
         """Remember that the request was taken."""
-        self._file.write(json.dumps([request.merchant, request.request, request.amount_minor]))
-        self._file.write("\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        line = json.dumps([request.merchant, request.request, request.amount_minor])
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(f"{line}\n")
+            file.flush()
+            os.fsync(file.fileno())
         self.acknowledged[request.merchant, request.request] = request.amount_minor
 
 
