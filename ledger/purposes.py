@@ -26,7 +26,7 @@ from tillkeeper.contracts.book import Bucket, TransferKind
 from tillkeeper.contracts.errors import Broken, Code, Rejected
 from tillkeeper.contracts.payment import PaymentState
 from tillkeeper.contracts.receipt import ReceiptState
-from tillkeeper.contracts.withdrawal import WithdrawalState
+from tillkeeper.contracts.withdrawal import WithdrawalState, withdrawal_of
 from tillkeeper.contracts.workitem import ItemKind, Outcome
 from tillkeeper.rules.payments import RULES
 
@@ -85,7 +85,7 @@ def purpose_of(subject: str) -> Purpose:
     what, _, rest = subject.partition("/")
     if what == "receipt":
         return ReceiptReturn(rest.partition("/")[0])
-    found = withdrawal_rows.withdrawal_of(subject)
+    found = withdrawal_of(subject)
     if found is None:
         raise Broken("a payment of a kind that is not known here")
     return Withdrawal(*found)

@@ -25,7 +25,6 @@ from ledger.receiving import Receiver
 from ledger.sheet import Effect, Sheet
 from ledger.topups import TopUpRow, read_topup
 from ledger.withdrawal_remedies import WithdrawalRemedies, may_be_unpaid
-from ledger.withdrawal_rows import withdrawal_of
 from ledger.workitems import Item, Proposal
 from tillkeeper.contracts.account import AccountState
 from tillkeeper.contracts.book import Bucket, TransferKind
@@ -34,6 +33,7 @@ from tillkeeper.contracts.fingerprint import canonical
 from tillkeeper.contracts.payment import PaymentParty, PaymentState, PaymentTerms, Rail
 from tillkeeper.contracts.receipt import ReceiptState
 from tillkeeper.contracts.topup import TopUpState
+from tillkeeper.contracts.withdrawal import withdrawal_of
 from tillkeeper.contracts.workitem import ItemAction, ItemKind, Propose, ReturnTo
 from tillkeeper.rules.desk import PAYS, target_of
 

@@ -26,7 +26,7 @@ from ledger.withdrawal_rows import WithdrawalRow, opened_payee, sealed_payee
 from ledger.workitems import Item
 from tillkeeper.contracts.errors import Broken, Code, Rejected
 from tillkeeper.contracts.payment import PaymentParty, PaymentState, Rail
-from tillkeeper.contracts.withdrawal import WithdrawalState
+from tillkeeper.contracts.withdrawal import WithdrawalState, withdrawal_of
 from tillkeeper.contracts.workitem import ItemAction, Propose
 from tillkeeper.rules.desk import same_person
 from tillkeeper.rules.payouts import NOT_PAID
@@ -111,7 +111,7 @@ class WithdrawalRemedies:
     async def _failed(
         self, connection: AsyncConnection, item: Item
     ) -> tuple[WithdrawalRow, PaymentRow]:
-        found = withdrawal_rows.withdrawal_of(item.subject)
+        found = withdrawal_of(item.subject)
         waiting = None if found is None else await withdrawal_rows.read(connection, *found)
         if waiting is None or waiting.payment is None:
             raise Broken("an item of a withdrawal that was never to be paid")

@@ -203,14 +203,6 @@ async def change(
     return after
 
 
-def withdrawal_of(subject: str) -> tuple[str, str] | None:
-    """Merchant and request of ``withdrawal/<merchant>/<request>[/…]``; None: another thing."""
-    what, _, rest = subject.partition("/")
-    merchant, _, request = rest.partition("/")
-    request = request.partition("/")[0]
-    return (merchant, request) if what == "withdrawal" and request else None
-
-
 def payee_digest(ring: KeyRing, payee: PaymentParty) -> str:
     """Keyed digest that tells one payee from all others: what a decision names (P-69)."""
     return ring.digest(canonical(payee), purpose="withdrawal/payee").hex()

@@ -7,7 +7,7 @@ ends while the account is open, and a refused decision changes nothing.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
+from typing import Any
 
 from temporalio import workflow
 from temporalio.common import RawValue
@@ -35,9 +35,6 @@ from tillkeeper.contracts.fingerprint import fingerprint
 from tillkeeper.failures import as_failure
 from workflows.intake import NOTHING, at_the_update_door, start_input, understood
 from workflows.lifecycle import Lifecycle, Listener, hears, hears_nudge
-
-EVENTS_PER_RUN_MAX: Final = 400
-"""A run continues as new well before 500 events, to replay fast."""
 
 Decision = Callable[[Any, AccountCommand[Body]], Awaitable[AccountView]]
 
@@ -164,12 +161,6 @@ class AccountWorkflow(Lifecycle):
     @property
     def _closed(self) -> bool:
         return self._view is not None and self._view.state is AccountState.CLOSED
-
-    @property
-    def _long(self) -> bool:
-        info = workflow.info()
-        length = info.get_current_history_length()
-        return info.is_continue_as_new_suggested() or length >= EVENTS_PER_RUN_MAX
 
     async def _open(self, request: OpenAccount) -> None:
         try:

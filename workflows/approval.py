@@ -7,7 +7,7 @@ time, and wait without limit.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
+from typing import Any
 
 from temporalio import workflow
 from temporalio.common import RawValue
@@ -34,8 +34,6 @@ from tillkeeper.contracts.fingerprint import fingerprint
 from tillkeeper.failures import as_failure
 from workflows.intake import NOTHING, at_the_update_door, start_input, understood
 from workflows.lifecycle import Lifecycle, Listener, hears
-
-EVENTS_PER_RUN_MAX: Final = 400
 
 Act = Callable[[Any, PolicyCommand[Body]], Awaitable[PolicyView]]
 
@@ -115,12 +113,6 @@ class PolicyChangeWorkflow(Lifecycle):
     @property
     def _waits(self) -> bool:
         return self._view is not None and self._view.state is PolicyState.PROPOSED
-
-    @property
-    def _long(self) -> bool:
-        info = workflow.info()
-        length = info.get_current_history_length()
-        return info.is_continue_as_new_suggested() or length >= EVENTS_PER_RUN_MAX
 
     async def _decide(self, body: DecidePolicy) -> None:
         await workflow.wait_condition(lambda: self._view is not None or self._refused is not None)

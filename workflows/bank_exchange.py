@@ -31,7 +31,6 @@ from workflows.intake import NOTHING, start_input
 from workflows.lifecycle import Lifecycle
 from workflows.uncancelled import uncancelled
 
-EVENTS_PER_RUN_MAX: Final = 400
 WATCH_S: Final = 300
 """How long one look lasts where nothing arrives."""
 
@@ -85,12 +84,6 @@ class BankExchangeWorkflow(Lifecycle):
         for digest in found.digests:
             start = _start(digest, fresh=found.fresh)
             self._taken += await uncancelled(start, self.note_cancel)
-
-    @property
-    def _long(self) -> bool:
-        info = workflow.info()
-        length = info.get_current_history_length()
-        return info.is_continue_as_new_suggested() or length >= EVENTS_PER_RUN_MAX
 
     async def _go_on(self) -> NoReturn:
         await self.drained()

@@ -32,9 +32,6 @@ from workflows.lifecycle import Lifecycle, Listener, hears_nudge
 from workflows.reconciliation import look_at_day
 from workflows.uncancelled import uncancelled
 
-EVENTS_PER_RUN_MAX: Final = 400
-"""Beyond it the lifecycle goes on in a new run."""
-
 SILENT: Final = timedelta(seconds=15)
 """What a fail-over to another worker waits, after a kill."""
 
@@ -131,12 +128,6 @@ class BankFileWorkflow(Lifecycle):
             if self._long:
                 await self._go_on(request.model_copy(update={"told": True, "days": number}))
             await uncancelled(look_at_day(one.account, one.day), self.note_cancel)
-
-    @property
-    def _long(self) -> bool:
-        info = workflow.info()
-        length = info.get_current_history_length()
-        return info.is_continue_as_new_suggested() or length >= EVENTS_PER_RUN_MAX
 
     async def _go_on(self, request: BankFileRequest) -> NoReturn:
         await self.drained()

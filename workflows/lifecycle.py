@@ -21,6 +21,9 @@ from tillkeeper.failures import as_failure, kind_of, refusal_in
 from workflows.calls import QUICK, Answer, Command, Pace, call
 from workflows.intake import M, is_sealed, understood
 
+EVENTS_PER_RUN_MAX: Final = 400
+"""What waits for months goes on in runs that replay fast."""
+
 NOT_UNDERSTOOD_MAX: Final = 20
 NAME_SHOWN_CHARS_MAX: Final = 64
 
@@ -153,6 +156,13 @@ class Lifecycle:
     async def drained(self) -> None:
         """Wait until every handler has answered."""
         await self.wait(workflow.all_handlers_finished)
+
+    @property
+    def _long(self) -> bool:
+        """Whether this run is long enough to continue as a new one."""
+        info = workflow.info()
+        length = info.get_current_history_length()
+        return info.is_continue_as_new_suggested() or length >= EVENTS_PER_RUN_MAX
 
     def _note(self, name: str, why: str) -> None:
         shown = "".join(c for c in name if c.isprintable())[:NAME_SHOWN_CHARS_MAX]

@@ -54,9 +54,6 @@ from workflows.lifecycle import (
 )
 from workflows.uncancelled import uncancelled
 
-EVENTS_PER_RUN_MAX: Final = 400
-"""A payment that waits for months is looked at every day, in runs that replay fast."""
-
 OUTBOX_PATIENCE: Final = timedelta(minutes=15)
 """How long a file may not get into the outbox before a person is told."""
 
@@ -138,12 +135,6 @@ class PayoutWorkflow(Lifecycle):
     @property
     def _state(self) -> PaymentState:
         return PaymentState.RECORDED if self._view is None else self._view.state
-
-    @property
-    def _long(self) -> bool:
-        info = workflow.info()
-        length = info.get_current_history_length()
-        return info.is_continue_as_new_suggested() or length >= EVENTS_PER_RUN_MAX
 
     @property
     def _goes_on(self) -> bool:

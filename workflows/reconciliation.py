@@ -45,7 +45,6 @@ SOON: Final = timedelta(minutes=1)
 """After days before were found to disagree: they may explain this one."""
 
 GIVES_UP_AFTER: Final = timedelta(days=90)
-EVENTS_PER_RUN_MAX: Final = 400
 LOOKING: Final = Pace(within=timedelta(minutes=2), heartbeat=timedelta(seconds=30))
 """A year of a thousand movements a day takes two seconds."""
 
@@ -144,12 +143,6 @@ class ReconciliationWorkflow(Lifecycle):
     @property
     def _over(self) -> bool:
         return self._clean or self._late
-
-    @property
-    def _long(self) -> bool:
-        info = workflow.info()
-        length = info.get_current_history_length()
-        return info.is_continue_as_new_suggested() or length >= EVENTS_PER_RUN_MAX
 
     async def _look(self, start: ReconciliationStart) -> None:
         asked = self._asked

@@ -28,7 +28,6 @@ from workflows.calls import Pace
 from workflows.intake import NOTHING, start_input
 from workflows.lifecycle import NEEDS_PERSON, Lifecycle, seconds_until
 
-EVENTS_PER_RUN_MAX: Final = 400
 LOOK_EVERY: Final = timedelta(minutes=10)
 
 LOOKING: Final = Pace(within=timedelta(minutes=10), heartbeat=timedelta(seconds=15))
@@ -81,12 +80,6 @@ class RunWatchWorkflow(Lifecycle):
         self._wanted = mine
         await workflow.wait_condition(lambda: self._ended >= mine)
         return self.view()
-
-    @property
-    def _long(self) -> bool:
-        info = workflow.info()
-        length = info.get_current_history_length()
-        return info.is_continue_as_new_suggested() or length >= EVENTS_PER_RUN_MAX
 
     @property
     def _called(self) -> bool:

@@ -46,9 +46,6 @@ from workflows.lifecycle import (
 from workflows.remitting import PayoutLost, paid, see_through, withdrawal_words
 from workflows.uncancelled import uncancelled
 
-EVENTS_PER_RUN_MAX: Final = 400
-"""A request that waits for months is reminded of every day, in runs that replay fast."""
-
 LOOK_AGAIN: Final = timedelta(hours=1)
 """How often dues that hold an approved withdrawal back are looked at (P-45)."""
 
@@ -149,12 +146,6 @@ class WithdrawalWorkflow(Lifecycle):
     @property
     def _state(self) -> WithdrawalState:
         return WithdrawalState.SUBMITTED if self._view is None else self._view.state
-
-    @property
-    def _long(self) -> bool:
-        info = workflow.info()
-        length = info.get_current_history_length()
-        return info.is_continue_as_new_suggested() or length >= EVENTS_PER_RUN_MAX
 
     def _answered(self) -> bool:
         return self._view is not None or self._refused is not None

@@ -43,8 +43,6 @@ from workflows.intake import NOTHING, at_the_update_door, start_input, understoo
 from workflows.lifecycle import AMOUNT_MINOR, Lifecycle, Listener, hears, hears_nudge
 
 REMIND_AFTER: Final = timedelta(days=1)
-EVENTS_PER_RUN_MAX: Final = 400
-
 Act = Callable[[Any, ItemCommand[Body]], Awaitable[ItemView]]
 
 
@@ -142,12 +140,6 @@ class WorkItemWorkflow(Lifecycle):
     @property
     def _waits(self) -> bool:
         return self._view is not None and self._view.open
-
-    @property
-    def _long(self) -> bool:
-        info = workflow.info()
-        length = info.get_current_history_length()
-        return info.is_continue_as_new_suggested() or length >= EVENTS_PER_RUN_MAX
 
     async def _read(self) -> None:
         """Look at the row; an item that there is none of ends the run."""

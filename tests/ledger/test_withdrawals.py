@@ -11,7 +11,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ledger.notices import REASON
 from ledger.payment_rows import opened_terms, payment_of
-from ledger.withdrawal_rows import withdrawal_of
 from tests.ledger.support import settle, top_up
 from tests.ledger.withdrawal_support import (
     ACCOUNT,
@@ -27,7 +26,12 @@ from tillkeeper.contracts.account import AccountState, BankDetailsState
 from tillkeeper.contracts.approval import ApprovalPolicy, Band
 from tillkeeper.contracts.errors import Code, Rejected
 from tillkeeper.contracts.payment import PaymentState, Rail
-from tillkeeper.contracts.withdrawal import WithdrawalCommand, WithdrawalRequest, WithdrawalState
+from tillkeeper.contracts.withdrawal import (
+    WithdrawalCommand,
+    WithdrawalRequest,
+    WithdrawalState,
+    withdrawal_of,
+)
 from tillkeeper.rules.profiles import JD_PREPAID_2023_11
 from tillkeeper.sealing import KeyRing
 

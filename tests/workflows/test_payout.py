@@ -34,7 +34,7 @@ from tillkeeper.contracts.payment import (
     payout_workflow_id,
 )
 from tillkeeper.failures import refusal_in
-from workflows.payout import EVENTS_PER_RUN_MAX
+from workflows.lifecycle import EVENTS_PER_RUN_MAX
 
 DAY = timedelta(days=1)
 Handle = WorkflowHandle[object, PayoutView]
