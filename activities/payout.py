@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
 from pydantic import ValidationError
@@ -118,24 +118,28 @@ class PayoutActivities(PayoutDoor):
     async def submit_payment(self, command: PayoutCommand) -> PayoutView:
         """Mark, call, record the answer; what nobody answered is UNCLEAR (C-12)."""
         async with failing_typed(), heartbeating():
-            door, payment = self._door(), await self._instruction(command)
-            began = time.monotonic()
+            door, began = self._door(), time.monotonic()
             # By the server's clock at the start of this try: it may have waited for its turn.
             at = max(command.at, activity.info().started_time)
-            marked = await self._in(lambda c: mark_sending(c, command.end_to_end_id, at))
-            if marked and time.monotonic() - began < FRESH_S:
-                answer = await door.submit(payment)
-                ended = at + timedelta(seconds=time.monotonic() - began)
-                await self._in(lambda c: self._answered(c, command, answer))
+            payment, marked = await self._in(lambda c: self._marked(c, command, at))
+            if not marked or time.monotonic() - began >= FRESH_S:
+                return await self._in(lambda c: self._view(c, command))
+            answer = await door.submit(payment)
+            ended = at + timedelta(seconds=time.monotonic() - began)
+
+            async def work(connection: AsyncConnection) -> PayoutView:
+                await self._answered(connection, command, answer)
                 if answer.hearing is Hearing.NOTHING:
-                    await self._in(lambda c: record_silence(c, command.end_to_end_id, ended))
-            return await self._in(lambda c: self._view(c, command))
+                    await record_silence(connection, command.end_to_end_id, ended)
+                return await self._view(connection, command)
+
+            return await self._in(work)
 
     @activity.defn
     async def ask_about_payment(self, command: PayoutCommand) -> PayoutView:
         """Ask the bank, record what it says (C-12, E-09)."""
         async with failing_typed(), heartbeating():
-            door, payment = self._door(), await self._instruction(command)
+            door, payment = self._door(), await self._in(lambda c: self._instruction(c, command))
             answer = await door.ask(payment)
 
             async def work(connection: AsyncConnection) -> PayoutView:
@@ -177,8 +181,17 @@ class PayoutActivities(PayoutDoor):
             raise Rejected(Code.BANK_DOOR_MISSING, detail="no door of a bank is configured")
         return self._house.door
 
-    async def _instruction(self, command: PayoutCommand) -> PaymentInstruction:
-        row = await self._in(lambda c: read_payment(c, command.end_to_end_id))
+    async def _marked(
+        self, connection: AsyncConnection, command: PayoutCommand, at: datetime
+    ) -> tuple[PaymentInstruction, bool]:
+        """What to send, and whether this try may send it: what cannot be told is not marked."""
+        payment = await self._instruction(connection, command)
+        return payment, await mark_sending(connection, command.end_to_end_id, at)
+
+    async def _instruction(
+        self, connection: AsyncConnection, command: PayoutCommand
+    ) -> PaymentInstruction:
+        row = await read_payment(connection, command.end_to_end_id)
         return payment_instruction(self._house, row)
 
     async def _view(self, connection: AsyncConnection, command: PayoutCommand) -> PayoutView:

@@ -34,6 +34,7 @@ from activities.withdrawal import WithdrawalActivities
 from bench.prompt_bank import TOLD_EVERY_S, PromptBank, every, telling
 from bench.skeleton import (
     WITHDRAWAL,
+    Answers,
     SkeletonPayout,
     SkeletonWithdrawal,
     skeleton_activities,
@@ -52,7 +53,9 @@ from tillkeeper.contracts.payment import PayoutCommand
 from tillkeeper.contracts.withdrawal import (
     WithdrawalCommand,
     WithdrawalRequest,
+    WithdrawalStart,
     WithdrawalState,
+    WithdrawalView,
     withdrawal_workflow_id,
 )
 from tillkeeper.rules.profiles import JD_PREPAID_2023_11
@@ -120,20 +123,36 @@ async def _withdrawals(place: _Place, tag: str, each: int) -> float:
     """The real thing, one approval each."""
 
     async def one(request: WithdrawalRequest) -> None:
-        view = await place.till.request_withdrawal(request)
-        body = decision(place.issuer, view)
-        await place.till.decide_withdrawal(request.merchant, request.request, body)
-        name = withdrawal_workflow_id(request.merchant, request.request)
-        ended: dict[str, Any] = await place.client.get_workflow_handle(name).result()
-        assert ended["state"] == WithdrawalState.PAID
+        await _withdrawn(place, request)
 
     asked = [request_of(f"{tag}-w", number) for number in range(each)]
     async with telling(place.bank, place.till, place.engine, place.house.ring):
         return await _rate([lambda r=r: one(r) for r in asked])  # type: ignore[misc]
 
 
+async def _withdrawn(place: _Place, request: WithdrawalRequest) -> Answers:
+    """One withdrawal from the request to the debit, and what it answered."""
+    submitted = await place.till.request_withdrawal(request)
+    body = decision(place.issuer, submitted)
+    decided = await place.till.decide_withdrawal(request.merchant, request.request, body)
+    name = withdrawal_workflow_id(request.merchant, request.request)
+    handle = place.client.get_workflow_handle(name, result_type=WithdrawalView)
+    ended = await handle.result()
+    assert ended.state is WithdrawalState.PAID
+    assert decided.payment is not None
+    assert ended.payment is not None
+    return Answers(submitted, decided, decided.payment, ended.payment)
+
+
+async def _answers(place: _Place, tag: str) -> Answers:
+    """What the skeleton answers, too."""
+    async with telling(place.bank, place.till, place.engine, place.house.ring):
+        return await _withdrawn(place, request_of(f"{tag}-a", 0))
+
+
 async def _skeletons(place: _Place, tag: str, each: int) -> float:
     """The same messages, child and activities, empty."""
+    answers = await _answers(place, tag)
     sent: list[str] = []
     queue = f"skeleton-{uuid.uuid4().hex[:8]}"
 
@@ -143,26 +162,30 @@ async def _skeletons(place: _Place, tag: str, each: int) -> float:
             handle = place.client.get_workflow_handle(f"skeleton-payout/{name}")
             await handle.signal("bank_outcome")
 
-    async def one(number: int) -> None:
-        name = f"{tag}/{number}"
-        start: WithStartWorkflowOperation[Any, str] = WithStartWorkflowOperation(
-            WITHDRAWAL, name, id=f"skeleton/{name}", task_queue=queue,
+    async def one(request: WithdrawalRequest) -> None:
+        name = f"skeleton/{request.request}"
+        begun = WithdrawalStart(**dict(request))
+        start: WithStartWorkflowOperation[Any, WithdrawalView] = WithStartWorkflowOperation(
+            WITHDRAWAL, begun, id=name, task_queue=queue, result_type=WithdrawalView,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
         )  # fmt: skip
-        await place.client.execute_update_with_start_workflow(
-            "submitted", name, start_workflow_operation=start
+        view: WithdrawalView = await place.client.execute_update_with_start_workflow(
+            "submitted", request, start_workflow_operation=start, result_type=WithdrawalView
         )
-        handle = place.client.get_workflow_handle(f"skeleton/{name}")
-        await handle.execute_update("decide", name)
-        assert await handle.result() == name
+        handle = place.client.get_workflow_handle(name, result_type=WithdrawalView)
+        await handle.execute_update(
+            "decide", decision(place.issuer, view), result_type=WithdrawalView
+        )
+        assert (await handle.result()).payment == answers.paid
 
+    asked = [request_of(f"{tag}-s", number) for number in range(each)]
     worker = Worker(
         place.client, task_queue=queue, workflows=[SkeletonWithdrawal, SkeletonPayout],
-        activities=skeleton_activities(sent.append),
+        activities=skeleton_activities(answers, sent.append),
         workflow_runner=workflow_runner(trusted=("bench",)),
     )  # fmt: skip
     async with worker, every(TOLD_EVERY_S, tell):
-        return await _rate([lambda n=n: one(n) for n in range(each)])  # type: ignore[misc]
+        return await _rate([lambda r=r: one(r) for r in asked])  # type: ignore[misc]
 
 
 async def _plain(place: _Place, tag: str, each: int) -> float:

@@ -1,23 +1,48 @@
 """A withdrawal with nothing in it: the same messages, child and number of activities, all empty.
 
+Inputs and answers are those of a real withdrawal, so that the engine carries and seals as much.
 What it costs is the engine's price for such a lifecycle; what ours costs more is ours.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from temporalio import activity, workflow
+
+from tillkeeper.contracts.approval import Decide
+from tillkeeper.contracts.payment import PayoutCommand, PayoutStart, PayoutView
+from tillkeeper.contracts.withdrawal import (
+    WithdrawalCommand,
+    WithdrawalRequest,
+    WithdrawalStart,
+    WithdrawalView,
+)
 
 WITHDRAWAL: Final = "SkeletonWithdrawal"
 PAYOUT: Final = "SkeletonPayout"
 _WITHIN: Final = timedelta(seconds=10)
 
+Answer = TypeVar("Answer", WithdrawalView, PayoutView)
 
-async def _empty(name: str, value: str) -> str:
-    done: str = await workflow.execute_activity(name, value, start_to_close_timeout=_WITHIN)
+
+@dataclass(frozen=True)
+class Answers:
+    """What a real withdrawal answered, step by step."""
+
+    submitted: WithdrawalView
+    decided: WithdrawalView
+    sent: PayoutView
+    paid: PayoutView
+
+
+async def _empty(name: str, command: object, answer: type[Answer]) -> Answer:
+    done: Answer = await workflow.execute_activity(
+        name, command, result_type=answer, start_to_close_timeout=_WITHIN
+    )
     return done
 
 
@@ -26,34 +51,46 @@ class SkeletonWithdrawal:
     """Submitted and decided by updates, then a child."""
 
     @workflow.init
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._submitted = self._approved = False
+    def __init__(self, start: WithdrawalStart) -> None:
+        self._start = start
+        self._view: WithdrawalView | None = None
+        self._approved = False
 
     @workflow.run
-    async def run(self, name: str) -> str:
+    async def run(self, start: WithdrawalStart) -> WithdrawalView:
         """One activity, an approval, a child."""
-        await _empty("skeleton_submit", name)
-        self._submitted = True
+        self._view = await _empty("skeleton_submit", self._command(start), WithdrawalView)
         await workflow.wait_condition(lambda: self._approved)
         await workflow.wait_condition(workflow.all_handlers_finished)
-        paid: str = await workflow.execute_child_workflow(
-            PAYOUT, name, id=f"skeleton-payout/{name}"
-        )
-        return paid
+        known, name = self._view.payment, start.request
+        paid: PayoutView = await workflow.execute_child_workflow(
+            PAYOUT, PayoutStart(end_to_end_id=name, known=known), id=f"skeleton-payout/{name}",
+            result_type=PayoutView,
+        )  # fmt: skip
+        return self._view.model_copy(update={"payment": paid})
 
     @workflow.update
-    async def submitted(self, _body: str) -> str:
+    async def submitted(self, _body: WithdrawalRequest) -> WithdrawalView:
         """Wait for the first activity."""
-        await workflow.wait_condition(lambda: self._submitted)
-        return self._name
+        await workflow.wait_condition(lambda: self._view is not None)
+        return self._seen()
 
     @workflow.update
-    async def decide(self, body: str) -> str:
+    async def decide(self, body: Decide) -> WithdrawalView:
         """One activity."""
-        await _empty("skeleton_decide", body)
+        self._view = await _empty("skeleton_decide", self._command(body), WithdrawalView)
         self._approved = True
-        return self._name
+        return self._seen()
+
+    def _seen(self) -> WithdrawalView:
+        assert self._view is not None
+        return self._view
+
+    def _command(self, body: WithdrawalRequest | Decide) -> WithdrawalCommand[Any]:
+        start = self._start
+        return WithdrawalCommand(
+            merchant=start.merchant, request=start.request, at=workflow.now(), body=body
+        )
 
 
 @workflow.defn(name=PAYOUT)
@@ -64,11 +101,14 @@ class SkeletonPayout:
         self._told = False
 
     @workflow.run
-    async def run(self, name: str) -> str:
+    async def run(self, start: PayoutStart) -> PayoutView:
         """Sent, told, read."""
-        await _empty("skeleton_send", name)
+        name = start.end_to_end_id
+        sent = PayoutCommand(end_to_end_id=name, at=workflow.now())
+        await _empty("skeleton_send", sent, PayoutView)
         await workflow.wait_condition(lambda: self._told)
-        return await _empty("skeleton_read", name)
+        told = PayoutCommand(end_to_end_id=name, at=workflow.now())
+        return await _empty("skeleton_read", told, PayoutView)
 
     @workflow.signal
     async def bank_outcome(self) -> None:
@@ -76,24 +116,24 @@ class SkeletonPayout:
         self._told = True
 
 
-def skeleton_activities(sent: Callable[[str], None]) -> list[Callable[..., Any]]:
+def skeleton_activities(answers: Answers, sent: Callable[[str], None]) -> list[Callable[..., Any]]:
     """The four empty activities; ``sent`` hears of each payment that is waited for."""
 
     @activity.defn(name="skeleton_submit")
-    async def submit(value: str) -> str:
-        return value
+    async def submit(_command: WithdrawalCommand[WithdrawalRequest]) -> WithdrawalView:
+        return answers.submitted
 
     @activity.defn(name="skeleton_decide")
-    async def decide(value: str) -> str:
-        return value
+    async def decide(_command: WithdrawalCommand[Decide]) -> WithdrawalView:
+        return answers.decided
 
     @activity.defn(name="skeleton_send")
-    async def send(value: str) -> str:
-        sent(value)
-        return value
+    async def send(command: PayoutCommand) -> PayoutView:
+        sent(command.end_to_end_id)
+        return answers.sent
 
     @activity.defn(name="skeleton_read")
-    async def read(value: str) -> str:
-        return value
+    async def read(_command: PayoutCommand) -> PayoutView:
+        return answers.paid
 
     return [submit, decide, send, read]

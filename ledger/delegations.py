@@ -54,7 +54,7 @@ class Delegations:
         """Record a delegation by whoever the token names; the same one again, the same answer."""
         body, at = command.body, command.at
         token = self._verify(body.token, at)
-        stamp = _stamp(body)
+        stamp = fingerprint(body.without_token())
         decision = delegation_decision(command)
         new = not await fetch(connection, _READ, (body.delegation,))
         if await spend_token(connection, token, decision, at) and new:
@@ -108,8 +108,4 @@ def delegation_decision(command: DelegationCommand) -> Decision:
     """What a delegation's token is spent on."""
     body = command.body
     subject = delegation_workflow_id(body.delegation)
-    return Decision(subject=subject, verdict="DELEGATE", shown=_stamp(body))
-
-
-def _stamp(body: Delegate) -> str:
-    return fingerprint(body.model_copy(update={"token": ""}))
+    return Decision(subject=subject, verdict="DELEGATE", shown=fingerprint(body.without_token()))

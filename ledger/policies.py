@@ -130,7 +130,9 @@ class Policies:
             judge_policy_proposal(body, token, command.at)
             await self._insert(connection, command, token, digest)
         row = await _row(connection, command.change)
-        if row.fingerprint != _stamp(body) or not same_person(row.proposed_by, token.subject):
+        if row.fingerprint != fingerprint(body.without_token()) or not same_person(
+            row.proposed_by, token.subject
+        ):
             raise Rejected(Code.KEY_REUSED, detail="this change was proposed in other words")
         return self._view(row)
 
@@ -160,9 +162,10 @@ class Policies:
         body = command.body
         subject = policy_workflow_id(command.change)
         values = (
-            command.change, _stamp(body), body.policy.model_dump_json(), digest,
-            body.effective_from, self._ring.seal_text(body.reason, purpose=f"{subject}/reason"),
-            token.subject, command.at,
+            command.change, fingerprint(body.without_token()), body.policy.model_dump_json(),
+            digest, body.effective_from,
+            self._ring.seal_text(body.reason, purpose=f"{subject}/reason"), token.subject,
+            command.at,
         )  # fmt: skip
         if await fetch(connection, _INSERT, values):
             after = {"state": PolicyState.PROPOSED.value, "digest": digest}
@@ -225,11 +228,6 @@ def _judge(row: PolicyRow, token: ActorToken, body: DecidePolicy) -> None:
         raise Rejected(*refusal.reasons, *reasons) from None
     if reasons:
         raise Rejected(*reasons)
-
-
-def _stamp(body: ProposePolicy) -> str:
-    """Tells whether the same change came in the same words, with whichever token (C-02)."""
-    return fingerprint(body.model_copy(update={"token": ""}))
 
 
 async def _row(connection: AsyncConnection, change: str) -> PolicyRow:

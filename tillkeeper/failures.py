@@ -8,6 +8,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from pydantic import TypeAdapter, ValidationError
@@ -36,6 +38,15 @@ def as_failure(error: Exception) -> ApplicationError:
         case _:
             name = type(error).__name__
             return ApplicationError(name, type=PROGRAMMING_ERROR, non_retryable=True)
+
+
+@contextmanager
+def refusals_told() -> Iterator[None]:
+    """Turn a refusal inside into the failure that the caller of an update or activity hears."""
+    try:
+        yield
+    except Rejected as refusal:
+        raise as_failure(refusal) from None
 
 
 def refusal_in(error: BaseException | None) -> Rejected | None:

@@ -193,12 +193,9 @@ async def _working(workers: Sequence[Worker]) -> AsyncIterator[asyncio.Task[None
 
 async def _within(seconds: float, work: Sequence[Awaitable[None]]) -> None:
     """Wait for all of ``work``, but not for ever: the SDK waits for a server that is gone."""
-    tasks = [asyncio.ensure_future(one) for one in work]
-    if tasks:
-        _, late = await asyncio.wait(tasks, timeout=seconds)
-        for task in late:
-            task.cancel()
-        await asyncio.sleep(0)
+    both = asyncio.gather(*work, return_exceptions=True)
+    await asyncio.wait([both], timeout=seconds)
+    both.cancel()
 
 
 def _profile(settings: Settings) -> PrepaidProfile:

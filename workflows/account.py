@@ -32,7 +32,7 @@ from tillkeeper.contracts.account import (
 )
 from tillkeeper.contracts.errors import Code, Rejected
 from tillkeeper.contracts.fingerprint import fingerprint
-from tillkeeper.failures import as_failure
+from tillkeeper.failures import as_failure, refusals_told
 from workflows.intake import NOTHING, at_the_update_door, start_input, understood
 from workflows.lifecycle import Lifecycle, Listener, hears, hears_nudge
 
@@ -90,10 +90,8 @@ class AccountWorkflow(Lifecycle):
     async def opened(self, raw: RawValue) -> AccountView:
         """Wait for the opening's answer; the same account in other words is refused (C-02)."""
         request = understood(raw, OpenAccount)
-        try:
+        with refusals_told():
             await self._answered()
-        except Rejected as refusal:
-            raise as_failure(refusal) from None
         if fingerprint(request) != self.view().fingerprint:
             detail = "this account was asked for in other words"
             raise as_failure(Rejected(Code.KEY_REUSED, detail=detail))
@@ -169,10 +167,8 @@ class AccountWorkflow(Lifecycle):
             self._refused = refusal
 
     async def _update(self, decision: Decision[Body], body: Body) -> AccountView:
-        try:
+        with refusals_told():
             await self._decide(decision, body)
-        except Rejected as refusal:
-            raise as_failure(refusal) from None
         return self.view()
 
     async def _decide(self, decision: Decision[Body], body: Body) -> None:

@@ -31,7 +31,7 @@ from tillkeeper.contracts.approval import (
 )
 from tillkeeper.contracts.errors import Code, Rejected
 from tillkeeper.contracts.fingerprint import fingerprint
-from tillkeeper.failures import as_failure
+from tillkeeper.failures import as_failure, refusals_told
 from workflows.intake import NOTHING, at_the_update_door, start_input, understood
 from workflows.lifecycle import Lifecycle, Listener, hears
 
@@ -97,10 +97,8 @@ class PolicyChangeWorkflow(Lifecycle):
     @workflow.update
     async def decide(self, raw: RawValue) -> PolicyView:
         """A second person's yes or no to exactly this policy (C-07)."""
-        try:
+        with refusals_told():
             await self._decide(understood(raw, DecidePolicy))
-        except Rejected as refusal:
-            raise as_failure(refusal) from None
         return self.view()
 
     proposed.validator(at_the_update_door(ProposePolicy))

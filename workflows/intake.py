@@ -16,7 +16,7 @@ from temporalio.common import RawValue
 
 from tillkeeper.contracts.base import Model, json_at_the_door
 from tillkeeper.contracts.errors import Code, Reason, Rejected, rejected_from
-from tillkeeper.failures import as_failure
+from tillkeeper.failures import refusals_told
 
 M = TypeVar("M", bound=Model)
 
@@ -66,10 +66,8 @@ def at_the_update_door(model: type[Model]) -> Any:  # the SDK has no name for it
     class Door:
         # A method in form, as the SDK compares signatures: `self` is the workflow.
         def validate(self, raw: RawValue) -> None:
-            try:
+            with refusals_told():
                 json_at_the_door(model, _json(raw, model))
-            except Rejected as refusal:
-                raise as_failure(refusal) from None
 
     return Door.validate
 

@@ -27,7 +27,7 @@ from tillkeeper.contracts.topup import (
     TopUpView,
     topup_workflow_id,
 )
-from tillkeeper.failures import as_failure
+from tillkeeper.failures import as_failure, refusals_told
 from workflows.intake import NOTHING, at_the_update_door, start_input, understood
 from workflows.lifecycle import (
     AMOUNT_MINOR,
@@ -100,10 +100,8 @@ class TopUpWorkflow(Lifecycle):
     @workflow.update
     async def cancel(self, raw: RawValue) -> TopUpView:
         """Cancel, unless it is decided already."""
-        try:
+        with refusals_told():
             await self._cancel(understood(raw, CancelTopUp))
-        except Rejected as refusal:
-            raise as_failure(refusal) from None
         return self.view()
 
     submitted.validator(at_the_update_door(TopUpRequest))

@@ -31,7 +31,7 @@ from tillkeeper.contracts.withdrawal import (
     WithdrawalView,
     withdrawal_workflow_id,
 )
-from tillkeeper.failures import as_failure
+from tillkeeper.failures import as_failure, refusals_told
 from workflows.alarm import Alarm
 from workflows.intake import NOTHING, at_the_update_door, start_input, understood
 from workflows.lifecycle import (
@@ -253,10 +253,8 @@ class WithdrawalWorkflow(Lifecycle):
         self._look = True
 
     async def _update(self, act: Act[Body], body: Body) -> WithdrawalView:
-        try:
+        with refusals_told():
             await self._do(act, body)
-        except Rejected as refusal:
-            raise as_failure(refusal) from None
         return self.view()
 
     async def _do(self, act: Act[Body], body: Body) -> None:

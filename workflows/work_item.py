@@ -36,7 +36,7 @@ from tillkeeper.contracts.workitem import (
     WorkItemDoor,
     item_workflow_id,
 )
-from tillkeeper.failures import as_failure
+from tillkeeper.failures import as_failure, refusals_told
 from tillkeeper.rules.desk import target_of
 from workflows.calls import nudge
 from workflows.intake import NOTHING, at_the_update_door, start_input, understood
@@ -171,10 +171,8 @@ class WorkItemWorkflow(Lifecycle):
         self._look = True
 
     async def _update(self, act: Act[Body], body: Body) -> ItemView:
-        try:
+        with refusals_told():
             await self._do(act, body)
-        except Rejected as refusal:
-            raise as_failure(refusal) from None
         return self.view()
 
     async def _do(self, act: Act[Body], body: Body) -> None:

@@ -103,16 +103,13 @@ class PolicyVersion(Model):
     policy: ApprovalPolicy
 
 
-class Decide(Model):
-    """A person's decision on exactly what was shown; the amount in minor units (P-68, C-07).
+class Judgement(Model):
+    """A person's yes or no. Who decides is what the token says and nothing else.
 
-    Who decides is what the token says and nothing else. A no needs its reason (P-70).
+    A no needs its reason (P-70).
     """
 
     verdict: Verdict
-    amount_minor: AmountMinor
-    currency: Currency
-    payee_digest: Text
     reason: Text | None = None
     token: TokenText = ""
 
@@ -121,6 +118,14 @@ class Decide(Model):
         if self.verdict is Verdict.REJECT and self.reason is None:
             raise flaw(Code.REASON_MISSING, "a rejection needs its reason")
         return self
+
+
+class Decide(Judgement):
+    """A decision on exactly the withdrawal shown; the amount in minor units (P-68, C-07)."""
+
+    amount_minor: AmountMinor
+    currency: Currency
+    payee_digest: Text
 
 
 class DecisionView(Model):
@@ -169,19 +174,10 @@ class PolicyStart(ProposePolicy):
         return ProposePolicy.model_validate(self.model_dump(exclude={"not_understood"}))
 
 
-class DecidePolicy(Model):
+class DecidePolicy(Judgement):
     """A second person's decision on exactly the policy shown."""
 
-    verdict: Verdict
     policy_digest: Text
-    reason: Text | None = None
-    token: TokenText = ""
-
-    @model_validator(mode="after")
-    def _says_why_not(self) -> Self:
-        if self.verdict is Verdict.REJECT and self.reason is None:
-            raise flaw(Code.REASON_MISSING, "a rejection needs its reason")
-        return self
 
 
 class PolicyState(StrEnum):
