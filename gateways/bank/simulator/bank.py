@@ -203,8 +203,11 @@ class Bank:
             if submission.payment is None:
                 raise FileLeft
             twice = twice or Fault.DUPLICATE_STATUS in submission.faults
-            if not any(fault in submission.faults for fault in _MUTE):
-                told.append(_told(one, self.payments.row(submission.payment)))
+            row = self.payments.row(submission.payment)
+            mute = any(fault in submission.faults for fault in _MUTE)
+            # Nothing but this message ever tells of a no: a file cannot be asked about.
+            if not mute or row["state"] == PaymentState.REJECTED:
+                told.append(_told(one, row))
         return told, twice
 
     def _tell(self, file: PaymentFile, told: Sequence[Told]) -> None:

@@ -33,7 +33,10 @@ class Fault(StrEnum):
     """What goes wrong. The first five concern the answer, and only the last of them the payment."""
 
     CUT = "cut"
-    """Accepted, then the connection is cut; by file: accepted, and never a word about it."""
+    """Accepted, then the connection is cut; by file: accepted, and never a word about it.
+
+    A payment that it rejects it tells of by file all the same.
+    """
     ERROR = "error"
     """Accepted, then answered 500."""
     SILENCE = "silence"

@@ -158,6 +158,14 @@ class TestPaymentFile:
         assert len(notice.transactions) == 3
         assert bank.files("pain.002") == []
 
+    def test_mute_bank_tells_of_what_it_rejects(self, bank: Simulator) -> None:
+        """C-12: without a word about a no, its money would wait for the third day."""
+        bank.plan({"fault": "cut"}, {"fault": "reject", "end_to_end_id": "E2"})
+        bank.send("P1.xml", payment_file("M1", PAYMENTS))
+        [status] = bank.wait_for("pain.002", 1)
+        assert statuses(status) == {"E2": ("RJCT", ("AC04",))}
+        assert len(bank.movements()) == 2
+
     def test_file_is_left_while_the_bank_is_unavailable(self, bank: Simulator) -> None:
         """C-12: taken when it works again, once."""
         bank.plan({"fault": "unavailable", "end_to_end_id": "E3"})
