@@ -7,7 +7,6 @@ bank's own door is called between two transactions, once for a payment's life (d
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -21,7 +20,7 @@ from activities.failures import failing_typed, one_transaction
 from activities.heart import heartbeating
 from activities.house import House
 from gateways.bank.exchange import FolderExchange
-from gateways.bank.http import Answer, BankDoor, Hearing
+from gateways.bank.http import WITHIN_S, Answer, BankDoor, Hearing, running_s
 from gateways.bank.iso20022.pain001 import write_payments
 from ledger.attempts import (
     mark_sending,
@@ -118,17 +117,17 @@ class PayoutActivities(PayoutDoor):
     async def submit_payment(self, command: PayoutCommand) -> PayoutView:
         """Mark, call, record the answer; what nobody answered is UNCLEAR (C-12)."""
         async with failing_typed(), heartbeating():
-            door, began = self._door(), time.monotonic()
+            door, began = self._door(), running_s()
             # By the server's clock at the start of this try: it may have waited for its turn.
             at = max(command.at, activity.info().started_time)
             payment, marked = await self._in(lambda c: self._marked(c, command, at))
-            if not marked or time.monotonic() - began >= FRESH_S:
+            if not marked or running_s() - began >= FRESH_S:
                 return await self._in(lambda c: self._view(c, command))
             answer = await door.submit(payment)
-            ended = at + timedelta(seconds=time.monotonic() - began)
+            ended = at + timedelta(seconds=running_s() - began)
 
             async def work(connection: AsyncConnection) -> PayoutView:
-                await self._answered(connection, command, answer)
+                await self._answered(connection, command, answer, ended)
                 if answer.hearing is Hearing.NOTHING:
                     await record_silence(connection, command.end_to_end_id, ended)
                 return await self._view(connection, command)
@@ -140,10 +139,12 @@ class PayoutActivities(PayoutDoor):
         """Ask the bank, record what it says (C-12, E-09)."""
         async with failing_typed(), heartbeating():
             door, payment = self._door(), await self._in(lambda c: self._instruction(c, command))
+            began, at = running_s(), max(command.at, activity.info().started_time)
             answer = await door.ask(payment)
+            heard = at + timedelta(seconds=running_s() - began)
 
             async def work(connection: AsyncConnection) -> PayoutView:
-                await self._answered(connection, command, answer)
+                await self._answered(connection, command, answer, heard)
                 await record_question(connection, command.end_to_end_id, command.at)
                 return await self._view(connection, command)
 
@@ -163,15 +164,16 @@ class PayoutActivities(PayoutDoor):
         return await one_transaction(self._house.engine, work)
 
     async def _answered(
-        self, connection: AsyncConnection, command: PayoutCommand, answer: Answer
+        self, connection: AsyncConnection, command: PayoutCommand, answer: Answer, heard: datetime
     ) -> None:
-        name, at = command.end_to_end_id, command.at
+        """Record what was ``heard`` then. What the bank did not know, it did not when asked."""
+        name, source = command.end_to_end_id, f"{answer.source}/{heard.isoformat()}"
         if answer.said:
-            await record_answer(connection, name, answer.said, answer.source, at)
+            await record_answer(connection, name, answer.said, source, heard)
         if answer.hearing is Hearing.NOT_FOUND:
-            await record_absence(connection, name, answer.source, at, self._house.visibility)
+            await record_absence(connection, name, source, command.at, self._house.visibility)
         if answer.hearing is Hearing.SEVERAL:
-            await record_several(connection, name, at)
+            await record_several(connection, name, heard)
 
     async def _in(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         return await in_transaction(self._house.engine, work)
@@ -186,7 +188,8 @@ class PayoutActivities(PayoutDoor):
     ) -> tuple[PaymentInstruction, bool]:
         """What to send, and whether this try may send it: what cannot be told is not marked."""
         payment = await self._instruction(connection, command)
-        return payment, await mark_sending(connection, command.end_to_end_id, at)
+        gone_by = at + timedelta(seconds=FRESH_S + WITHIN_S)
+        return payment, await mark_sending(connection, command.end_to_end_id, at, gone_by)
 
     async def _instruction(
         self, connection: AsyncConnection, command: PayoutCommand

@@ -47,8 +47,7 @@ _LEFT: Final = """
 UPDATE payments SET sent_at = coalesce(sent_at, $2) WHERE end_to_end_id = $1"""
 
 _SILENT: Final = """
-UPDATE payments SET sending_at = $2
- WHERE end_to_end_id = $1 AND state = 'UNCLEAR' AND sending_at < $2"""
+UPDATE payments SET sending_at = $2 WHERE end_to_end_id = $1 AND state = 'UNCLEAR'"""
 
 _ASKED: Final = """
 UPDATE payments SET asked_at = $2, asked = asked + 1
@@ -65,18 +64,21 @@ SELECT EXISTS (SELECT FROM payments p JOIN bank_transactions t ON t.payment = p.
                                      AND c.subject = 'entry/' || e.id))
     OR EXISTS (SELECT FROM payment_statuses s JOIN payments p ON p.id = s.payment
                 WHERE p.subject = ANY($1::text[]) AND s.status = ANY($2::text[])
-                  AND (p.reason = $3 OR (p.reason = $4 AND s.at > p.decided_at))
+                  AND p.reason = ANY($3::text[])
                   AND NOT EXISTS (SELECT FROM payment_statuses x
                                    WHERE x.payment = s.payment AND x.id > s.id
-                                     AND x.status = $5 AND NOT x.reasons ?| $6::text[]))"""
-"""By a debit; or by a word of the bank that it has not taken back since, and that people who hold
-its proof did not know."""
+                                     AND x.status = $4 AND NOT x.reasons ?| $5::text[]))"""
+"""By a debit; or by a word that it has not taken back since: people's proof is such a word."""
 
 
-async def mark_sending(connection: AsyncConnection, name: str, at: datetime) -> bool:
+async def mark_sending(
+    connection: AsyncConnection, name: str, at: datetime, gone_by: datetime
+) -> bool:
     """Mark that a payment leaves by the door now; False where it must not be sent.
 
     Only a RECORDED one that was never marked is; from now on it is UNCLEAR until it is answered.
+    Should nobody live to tell how the call ended, the bank's delay runs from ``gone_by``, when it
+    has ended at the latest (E-09).
     """
     if await stop_if_paid(connection, name, at):
         return False
@@ -85,7 +87,7 @@ async def mark_sending(connection: AsyncConnection, name: str, at: datetime) -> 
         raise Rejected(Code.REQUEST_DECIDED, detail="this payment leaves by a file")
     if row.state is not PaymentState.RECORDED or row.sending_at is not None:
         return False
-    await execute(connection, _SENDING, (row.id, at))
+    await execute(connection, _SENDING, (row.id, gone_by))
     await audit_payment(connection, row, "send_payment", at, {"state": PaymentState.UNCLEAR.value})
     return True
 
@@ -144,9 +146,19 @@ async def record_absence(
     if row.state is not PaymentState.UNCLEAR or row.sending_at is None:
         return
     if is_proven_absent(row.sending_at, at, visibility):
-        await record_said(connection, row, [_absent(name)], source, at)
+        await record_said(connection, row, [_no(name, NOT_FOUND)], source, at)
         await payment_refused(connection, sheet, row, Ending(at, NOT_FOUND))
         await sheet.write()
+
+
+async def record_proof(
+    connection: AsyncConnection, row: PaymentRow, source: str, at: datetime
+) -> None:
+    """Keep the proof that people hold as the bank's no, after all that it has said until then.
+
+    What it says afterwards contradicts them, whatever the clocks say. ``row`` is locked.
+    """
+    await record_said(connection, row, [_no(row.end_to_end_id, NOT_PAID)], source, at)
 
 
 async def record_several(connection: AsyncConnection, name: str, at: datetime) -> None:
@@ -217,7 +229,7 @@ async def is_contradicted(connection: AsyncConnection, row: PaymentRow) -> bool:
     Every attempt up to this one counts: a debit of the first may come after the second's no.
     """
     told = (
-        _attempts(row), sorted(ACCEPTED), NOT_FOUND, NOT_PAID, REJECTED, sorted(DUPLICATE),
+        _attempts(row), sorted(ACCEPTED), [NOT_FOUND, NOT_PAID], REJECTED, sorted(DUPLICATE),
     )  # fmt: skip
     return bool((await fetch(connection, _CONTRADICTED, told))[0][0])
 
@@ -230,8 +242,8 @@ def _attempts(row: PaymentRow) -> list[str]:
     return [f"{whole}{pay}{number}" for number in range(1, row.attempt + 1)]
 
 
-def _absent(name: str) -> PaymentStatus:
+def _no(name: str, reason: str) -> PaymentStatus:
     level = StatusLevel.TRANSACTION
     return PaymentStatus(
-        level=level, stated_at=level, status=REJECTED, end_to_end_id=name, reasons=(NOT_FOUND,)
+        level=level, stated_at=level, status=REJECTED, end_to_end_id=name, reasons=(reason,)
     )

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ledger import withdrawal_rows
-from ledger.attempts import is_contradicted, pay_by
+from ledger.attempts import is_contradicted, pay_by, record_proof
 from ledger.audit import Act, Audit
 from ledger.notices import record_system_notice, withdrawal_notice
 from ledger.payment_rows import PaymentRow, locked_payment, opened_terms, payment_by_id
@@ -93,6 +93,7 @@ class WithdrawalRemedies:
         row = await locked_payment(sheet.connection, row.id)
         may_be_unpaid(row)
         await self._refuse_contradicted(sheet.connection, row)
+        await record_proof(sheet.connection, row, f"desk/{row.end_to_end_id}", act.at)
         await payment_refused(sheet.connection, sheet, row, Ending(act.at, NOT_PAID, at_desk=True))
 
     async def _locked(

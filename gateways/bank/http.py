@@ -13,6 +13,7 @@ import http.client
 import ipaddress
 import socket
 import threading
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -205,6 +206,11 @@ def _source(text: bytes) -> str:
     return f"http:{hashlib.sha256(text).hexdigest()}"
 
 
+def running_s() -> float:
+    """Seconds of a clock that also runs while the machine sleeps, where there is one."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
 class _Call:
     """One connection for one request, in a thread that can be left alone."""
 
@@ -212,13 +218,14 @@ class _Call:
         self._connection = http.client.HTTPConnection(host, port, timeout=within_s)
         self._connection.auto_open = 0
         self._gone = threading.Event()
+        self._over_at = running_s() + within_s
 
     def exchange(
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
     ) -> tuple[int, bytes]:
         """One answer that is not too long. Raises OSError, HTTPException or ValueError."""
         self._connection.connect()
-        if self._gone.is_set():
+        if self._gone.is_set() or running_s() > self._over_at:
             self._connection.close()
             raise TimeoutError("nobody waits any more, so nothing is sent")
         self._connection.request(method, path, body, headers)

@@ -47,7 +47,7 @@ from ledger.receiving import Credited, Receiver, receive
 from ledger.sheet import Effect, Sheet
 from ledger.workitems import NewItem, open_items, settle_items
 from tillkeeper.contracts.book import Bucket, TransferKind
-from tillkeeper.contracts.errors import Broken
+from tillkeeper.contracts.errors import Broken, Unavailable
 from tillkeeper.contracts.receipt import ReceiptState
 from tillkeeper.contracts.workitem import ItemKind, Outcome
 
@@ -58,6 +58,15 @@ _BUCKETS: Final = (
 _FILE: Final = "SELECT state FROM bank_files WHERE digest = $1 FOR NO KEY UPDATE"
 
 _DONE: Final = "UPDATE bank_files SET state = 'BOOKED', booked_at = $2 WHERE digest = $1"
+
+_DEBIT_TO_COME: Final = """
+SELECT EXISTS (SELECT FROM payments WHERE id = $1 AND state NOT IN ('PAID', 'RETURNED'))
+   AND EXISTS (SELECT FROM bank_files WHERE digest <> $2 AND state IN ('RECEIVED', 'READ')
+                  AND received_at > now() - make_interval(secs => $3))"""
+
+DEBIT_AWAITED_S: Final = 300.0
+"""How long a file that is not booked yet may hold back the return of a payment: it may tell its
+debit. Files that wait for each other end by it."""
 
 _Told = dict[int, list[Incoming]]
 """The receipts that each credit makes, by entry id."""
@@ -81,13 +90,21 @@ class Booked:
     days: tuple[tuple[int, date], ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class _File:
+    """Which file tells it, and when it is booked."""
+
+    digest: str
+    at: datetime
+
+
 async def book_entries(
     connection: AsyncConnection, booker: Booker, digest: str, *, limit: int, at: datetime
 ) -> Booked:
     """Book the next entries of a file that is read; the file is BOOKED when none is left.
 
     Expiry is judged by when the file came (P-31); only requests submitted before are meant.
-    Raises Broken.
+    Raises Broken, and Unavailable where another file must be booked first.
     """
     state = await fetch(connection, _FILE, (digest,))
     if not state or state[0][0] not in ("READ", "BOOKED"):
@@ -96,7 +113,7 @@ async def book_entries(
         return Booked()
     entries = await take_entries(connection, digest, limit)
     detailed = [] if entries else await detailed_entries(connection, digest, limit)
-    batch = await _Batch.open(connection, booker.receiver, [*entries, *detailed], at=at)
+    batch = await _Batch.open(connection, booker.receiver, [*entries, *detailed], _File(digest, at))
     await batch.book(entries)
     await batch.detail(detailed)
     await batch.write()
@@ -118,14 +135,14 @@ class _Batch:
     """One transaction's entries with everything that they are decided by, under the locks."""
 
     def __init__(
-        self, sheet: Sheet, receiver: Receiver, requests: Requests, told: _Told, *, at: datetime
+        self, sheet: Sheet, receiver: Receiver, requests: Requests, told: _Told, file: _File
     ) -> None:
+        self._digest, self._at = file.digest, file.at
         self._sheet = sheet
         self._connection = sheet.connection
         self._receiver = receiver
         self._requests = requests
         self._told = told
-        self._at = at
         self._items: list[NewItem] = []
         self._marks: list[tuple[int, str, int | None]] = []
         self._links: list[tuple[str, int]] = []
@@ -139,8 +156,7 @@ class _Batch:
         connection: AsyncConnection,
         receiver: Receiver,
         entries: Sequence[Entry],
-        *,
-        at: datetime,
+        file: _File,
     ) -> _Batch:
         """Look for what the credits may pay, then lock it and the platform's accounts."""
         payers = Payers(receiver.ring)
@@ -151,7 +167,7 @@ class _Batch:
         merchants = asked.merchants | await payers_of(connection, entries)
         sheet = await Sheet.open(connection, merchants=merchants, platform=platform)
         requests = await Requests.read(connection, asked.ids)
-        return cls(sheet, receiver, requests, told, at=at)
+        return cls(sheet, receiver, requests, told, file)
 
     async def book(self, entries: Sequence[Entry]) -> None:
         """Book entries in their order; what is taken back may have come in this very batch."""
@@ -241,12 +257,18 @@ class _Batch:
             self._suspend(entry, ItemKind.UNKNOWN_DEBIT)
 
     async def _came_back(self, entry: Entry) -> bool:
-        """Whether the entry brings back a payment of ours (C-13)."""
+        """Whether the entry brings back a payment of ours (C-13).
+
+        Raises Unavailable while another file may tell the debit that went before it.
+        """
         ours = entry.payment
         if ours is None:
             return False
         moved = Moved(entry.id, entry.amount, self._at, ours.reason)
         if not await payment_returned(self._connection, self._sheet, ours.id, moved):
+            looked = (ours.id, self._digest, DEBIT_AWAITED_S)
+            if (await fetch(self._connection, _DEBIT_TO_COME, looked))[0][0]:
+                raise Unavailable("a return waits for the file that may tell its debit")
             return False
         self._pay(entry, ours, returned_subject(ours.end_to_end_id))
         return True

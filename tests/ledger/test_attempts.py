@@ -331,6 +331,24 @@ class TestNotPaid:
         assert await cashier.stands() == ("FAILED_MANUAL", "NOTPAID", 1)
         await cashier.verified()
 
+    @pytest.mark.parametrize("known", [True, False])
+    async def test_what_the_bank_says_after_the_proof_contradicts_it(
+        self, cashier: Cashier, *, known: bool
+    ) -> None:
+        """C-12: heard later, though asked for earlier; also where it had said so before."""
+        name = await cashier.remitting()
+        await cashier.sending(name)
+        if known:
+            await cashier.says(name, "ACSP")
+        await cashier.counter.run(lambda c: attempts.record_several(c, name, AT))
+        shown = await cashier.choose(await cashier.item("PAYMENT_OVERDUE"), ItemAction.NOT_PAID)
+        assert (await cashier.confirm(shown)).outcome == "NOT_PAID"
+        await cashier.says(name, "ACSP", at=AT + timedelta(seconds=1))
+        with refused(Code.REQUEST_DECIDED):
+            await cashier.choose(
+                await cashier.item("WITHDRAWAL_FAILED"), ItemAction.RETURN_TO_AVAILABLE
+            )
+
     async def test_a_payment_that_is_decided_since_is_not_unpaid(self, cashier: Cashier) -> None:
         """C-12: the debit came while people thought."""
         name = await cashier.remitting()

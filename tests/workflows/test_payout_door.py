@@ -6,23 +6,31 @@ import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from sqlalchemy import text
+from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
-from temporalio.testing import WorkflowEnvironment
+from temporalio.testing import ActivityEnvironment, WorkflowEnvironment
 
-from activities.payout import payment_instruction
-from gateways.bank.http import Answer, BankDoor
+from activities.payout import PayoutActivities, payment_instruction
+from gateways.bank.http import Answer, BankDoor, Hearing
 from ledger import attempts
 from ledger.payment_rows import read_payment
 from tests.gateways.bank.simulator.support import OTHER, Simulator, running
+from tests.ledger.payment_support import said
 from tests.workflows.support import Platform, eventually
 from tests.workflows.teller_support import AMOUNT, Teller, teller_on
-from tillkeeper.contracts.payment import FailureClass, PaymentInstruction, PaymentState
+from tillkeeper.contracts.payment import (
+    FailureClass,
+    PaymentInstruction,
+    PaymentState,
+    PayoutCommand,
+)
+from tillkeeper.rules.days import day_bounds, day_of
 
 DAY = timedelta(days=1)
 Work = Callable[[], Awaitable[None]]
@@ -291,6 +299,53 @@ class TestSilence:
         await teller.agree()
 
 
+class Saying(BankDoor):
+    """A door that says one thing of whatever it is given."""
+
+    def __init__(self, status: str, *reasons: str) -> None:
+        self._status, self._reasons = status, reasons
+
+    async def submit(self, payment: PaymentInstruction) -> Answer:
+        word = said(self._status, payment.end_to_end_id, *self._reasons)
+        return Answer(Hearing.SAID, (word,), "http:said")
+
+    async def ask(self, payment: PaymentInstruction) -> Answer:
+        return await self.submit(payment)
+
+
+class TestLateCall:
+    async def test_a_limit_of_the_day_is_tried_again_on_the_day_after_it_was_said(
+        self, resting: Teller
+    ) -> None:
+        """E-11: asked for at 23:55, called at 00:05: the next day is the day after that."""
+        name = await resting.remitting()
+        midnight = day_bounds(day_of(datetime.now(UTC)))[1]
+        asked, began = midnight - timedelta(minutes=5), midnight + timedelta(minutes=5)
+        house = dataclasses.replace(resting.platform.house, door=Saying("RJCT", "AM14"))
+        environment = ActivityEnvironment()
+        environment.info = dataclasses.replace(environment.info, started_time=began)
+        command = PayoutCommand(end_to_end_id=name, at=asked)
+        await environment.run(PayoutActivities(house).submit_payment, command)
+        [row] = await resting.counter.rows("SELECT retry_at, sent_at FROM payments")
+        assert day_of(row.retry_at) - day_of(began) == timedelta(days=1)
+        assert row.sent_at >= began
+
+    async def test_a_call_that_nobody_lived_to_tell_of_counts_as_ended_at_its_limit(
+        self, resting: Teller
+    ) -> None:
+        """E-09: ten seconds after its mark it may still leave, and twenty later arrive."""
+        name = await resting.remitting()
+        house = dataclasses.replace(
+            resting.platform.house, door=Troubled(Saying("ACSP"), after=killed)
+        )
+        command = PayoutCommand(end_to_end_id=name, at=datetime.now(UTC))
+        with pytest.raises(ApplicationError):
+            await ActivityEnvironment().run(PayoutActivities(house).submit_payment, command)
+        [row] = await resting.counter.rows("SELECT state, sending_at FROM payments")
+        assert row.state == "UNCLEAR"
+        assert row.sending_at == command.at + timedelta(seconds=30)
+
+
 class TestKill:
     @pytest.mark.parametrize("place", ["before", "after"])
     async def test_killed_around_the_call_it_is_asked_for(
@@ -303,7 +358,7 @@ class TestKill:
         async with teller.platform.worker():
             handle = await teller.start(name)
             if place == "before":
-                await teller.reaches(handle, PaymentState.REJECTED)
+                await teller.reaches(handle, PaymentState.REJECTED, within_s=60)
                 await temporal.fast_forward(handle, timedelta(seconds=31))
             view = await teller.ends(handle)
         assert (view.state, view.attempt) == (PaymentState.PAID, 1 if place == "after" else 2)
@@ -355,7 +410,7 @@ class TestKill:
         """F05: the process died between the two, long before this run."""
         name = await resting.remitting()
         at = (await resting.counter.rows("SELECT now() AS at"))[0].at
-        await resting.counter.run(lambda c: attempts.mark_sending(c, name, at))
+        await resting.counter.run(lambda c: attempts.mark_sending(c, name, at, at))
         async with resting.platform.worker():
             handle = await resting.start(name)
             await resting.reaches(handle, PaymentState.REJECTED)

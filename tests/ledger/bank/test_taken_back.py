@@ -8,6 +8,7 @@ import pytest
 import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from ledger.bank.booking import DEBIT_AWAITED_S
 from ledger.engine import in_transaction
 from ledger.payments import apply_statuses
 from tests.ledger.bank.full_book import PAYEE, STRANGER, FullBook
@@ -15,6 +16,7 @@ from tests.ledger.bank.telling import Balances, Line, statement_file
 from tests.ledger.bank.till import ASKED, CAME, COMPANY, Till
 from tests.ledger.payment_support import said
 from tillkeeper.contracts.bank import BankFile, FileKind
+from tillkeeper.contracts.errors import Unavailable
 from tillkeeper.contracts.receipt import ReceiptState
 from tillkeeper.contracts.workitem import ItemAction
 from tillkeeper.sealing import KeyRing
@@ -281,3 +283,28 @@ class TestReportOfPart:
         await till.bring(stated(Line(800_000, "B1", parts=PARTS), paid()))
         assert await till.balances() == {"bank": 1_300_000, "unmatched_receipts": 800_000}
         assert await till.sound()
+
+    async def test_a_return_waits_for_the_file_that_may_tell_its_debit(self, till: Till) -> None:
+        """C-13: files are read side by side; the later one may be ready first."""
+        name = await returning(till)
+        debit = notified(Line(-500_000, "D1", end_to_end_id=name))
+        back = notified(Line(500_000, "C9", end_to_end_id=name))
+        now = datetime.now(UTC)
+        first, second = [await till.stage(one, at=now) for one in (debit, back)]
+        with pytest.raises(Unavailable):
+            await till.book(second)
+        await till.book(first)
+        assert await payment_state(till) == "PAID"
+        await till.book(second)
+        assert await payment_state(till) == "RETURNED"
+        assert await till.sound()
+
+    async def test_a_return_waits_five_minutes_and_no_longer(self, till: Till) -> None:
+        """What no file explains by then is a receipt, and a person's."""
+        name = await returning(till)
+        past = datetime.now(UTC) - timedelta(seconds=DEBIT_AWAITED_S)
+        await till.stage(notified(Line(-1, "D1")), at=past)
+        [second] = [await till.stage(notified(Line(500_000, "C9", end_to_end_id=name)))]
+        await till.book(second)
+        assert await payment_state(till) == "RECORDED"
+        assert [row[0] for row in await till.receipts()] == ["RETURNING", "UNMATCHED"]
