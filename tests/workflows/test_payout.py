@@ -334,9 +334,9 @@ class TestOutcome:
             await handle.signal(OUTCOME_SIGNAL)
             if (await handle.describe()).run_id != first:
                 break
-        view = await outbox.view(handle)
         assert (await handle.describe()).run_id != first
-        assert view.state is PaymentState.SENT
+        await outbox.reaches(handle, PaymentState.SENT)
+        view = await outbox.view(handle)
         assert [note.name for note in view.not_understood] == ["bank_outcom"]
         assert len(outbox.files()) == 1
         assert await outbox.payments.debit(name)
