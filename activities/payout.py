@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
@@ -56,6 +57,29 @@ FILE_SUFFIX: Final = ".pain.001.xml"
 
 FRESH_S: Final = 10.0
 """After this long a mark is too old to send by: the payment is asked for instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Try:
+    """The server's clock in one try of a call: it may have waited long for its turn."""
+
+    at: datetime
+    _began_s: float
+
+    @classmethod
+    def begun(cls, command: PayoutCommand) -> _Try:
+        """The try that begins now."""
+        return cls(max(command.at, activity.info().started_time), running_s())
+
+    @property
+    def seconds(self) -> float:
+        """How long it has lasted."""
+        return running_s() - self._began_s
+
+    @property
+    def now(self) -> datetime:
+        """The time by that clock."""
+        return self.at + timedelta(seconds=self.seconds)
 
 
 class PayoutActivities(PayoutDoor):
@@ -117,14 +141,12 @@ class PayoutActivities(PayoutDoor):
     async def submit_payment(self, command: PayoutCommand) -> PayoutView:
         """Mark, call, record the answer; what nobody answered is UNCLEAR (C-12)."""
         async with failing_typed(), heartbeating():
-            door, began = self._door(), running_s()
-            # By the server's clock at the start of this try: it may have waited for its turn.
-            at = max(command.at, activity.info().started_time)
-            payment, marked = await self._in(lambda c: self._marked(c, command, at))
-            if not marked or running_s() - began >= FRESH_S:
+            door, tried = self._door(), _Try.begun(command)
+            payment, marked = await self._in(lambda c: self._marked(c, command, tried.at))
+            if not marked or tried.seconds >= FRESH_S:
                 return await self._in(lambda c: self._view(c, command))
             answer = await door.submit(payment)
-            ended = at + timedelta(seconds=running_s() - began)
+            ended = tried.now
 
             async def work(connection: AsyncConnection) -> PayoutView:
                 await self._answered(connection, command, answer, ended)
@@ -138,10 +160,10 @@ class PayoutActivities(PayoutDoor):
     async def ask_about_payment(self, command: PayoutCommand) -> PayoutView:
         """Ask the bank, record what it says (C-12, E-09)."""
         async with failing_typed(), heartbeating():
-            door, payment = self._door(), await self._in(lambda c: self._instruction(c, command))
-            began, at = running_s(), max(command.at, activity.info().started_time)
+            door, tried = self._door(), _Try.begun(command)
+            payment = await self._in(lambda c: self._instruction(c, command))
             answer = await door.ask(payment)
-            heard = at + timedelta(seconds=running_s() - began)
+            heard = tried.now
 
             async def work(connection: AsyncConnection) -> PayoutView:
                 await self._answered(connection, command, answer, heard)

@@ -42,7 +42,7 @@ def as_failure(error: Exception) -> ApplicationError:
 
 @contextmanager
 def refusals_told() -> Iterator[None]:
-    """Turn a refusal inside into the failure that the caller of an update or activity hears."""
+    """Turn a refusal inside into the failure that the caller of an update hears."""
     try:
         yield
     except Rejected as refusal:

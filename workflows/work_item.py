@@ -43,6 +43,7 @@ from workflows.intake import NOTHING, at_the_update_door, start_input, understoo
 from workflows.lifecycle import AMOUNT_MINOR, Lifecycle, Listener, hears, hears_nudge
 
 REMIND_AFTER: Final = timedelta(days=1)
+
 Act = Callable[[Any, ItemCommand[Body]], Awaitable[ItemView]]
 
 

@@ -284,8 +284,12 @@ class TestReportOfPart:
         assert await till.balances() == {"bank": 1_300_000, "unmatched_receipts": 800_000}
         assert await till.sound()
 
+
+class TestReturnBeforeItsDebit:
+    """C-13: a payment comes back before the file that tells its debit is booked."""
+
     async def test_a_return_waits_for_the_file_that_may_tell_its_debit(self, till: Till) -> None:
-        """C-13: files are read side by side; the later one may be ready first."""
+        """C-13: files are booked side by side; the later one may be ready first."""
         name = await returning(till)
         debit = notified(Line(-500_000, "D1", end_to_end_id=name))
         back = notified(Line(500_000, "C9", end_to_end_id=name))
@@ -300,11 +304,11 @@ class TestReportOfPart:
         assert await till.sound()
 
     async def test_a_return_waits_five_minutes_and_no_longer(self, till: Till) -> None:
-        """What no file explains by then is a receipt, and a person's."""
+        """C-13: what no file explains by then is a receipt, and a person's."""
         name = await returning(till)
         past = datetime.now(UTC) - timedelta(seconds=DEBIT_AWAITED_S)
         await till.stage(notified(Line(-1, "D1")), at=past)
-        [second] = [await till.stage(notified(Line(500_000, "C9", end_to_end_id=name)))]
+        second = await till.stage(notified(Line(500_000, "C9", end_to_end_id=name)))
         await till.book(second)
         assert await payment_state(till) == "RECORDED"
         assert [row[0] for row in await till.receipts()] == ["RETURNING", "UNMATCHED"]
