@@ -293,7 +293,8 @@ class TestReminders:
         assert view.requested_at is not None
         handle, clock = people.handle(), Clock(people, temporal)
         for day in range(1, 41):
-            before = await people.seen()
+            # A run that has just continued as new knows nothing before its first look.
+            before = await people.becomes(WithdrawalState.WAITING_APPROVAL)
             due = view.requested_at + day * DAY
             assert before.remind_at == due
             assert before.escalated is (day > 3)
@@ -311,7 +312,7 @@ class TestReminders:
         assert timedelta(0) <= items[0].opened_at - dues[2] < LATE
         described = await handle.describe()
         assert described.search_attributes["NeedsPerson"] == [True]
-        shown = await people.seen()
+        shown = await people.becomes(WithdrawalState.WAITING_APPROVAL)
         assert shown.reminders == 40
         at = await clock.now()
         assert (await people.approve(shown, at=at)).state is WithdrawalState.REMITTING

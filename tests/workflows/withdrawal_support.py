@@ -119,13 +119,15 @@ class People:
         return await self.platform.till.withdrawal(self.platform.merchant, request)
 
     async def becomes(self, state: WithdrawalState, request: str = "W1") -> WithdrawalView:
-        """Wait until the run shows ``state``."""
+        """Wait until the run shows ``state``; what it showed then."""
+        views: list[WithdrawalView] = []
 
         async def there() -> bool:
-            return (await self.seen(request)).state is state
+            views.append(await self.seen(request))
+            return views[-1].state is state
 
         await eventually(there, within_s=20)
-        return await self.seen(request)
+        return views[-1]
 
     def handle(self, request: str = "W1") -> WorkflowHandle[Any, Any]:
         """The request's run."""
