@@ -31,7 +31,22 @@ def listen(host: str, port: int, *, what: str, setting: str) -> socket.socket:
 
 
 def free_port(port: int, *, what: str, setting: str) -> int:
-    """Check that a child will be able to bind the port; port 0 becomes a free one."""
+    """Check that a child will be able to bind the port; port 0 becomes a free one.
+
+    That one is given to nobody else for a minute, neither to listen on nor to connect from.
+    """
     with listen(LOOPBACK, port, what=what, setting=setting) as probe:
         number: int = probe.getsockname()[1]
+        if port == 0:
+            _keep_from_others(probe)
         return number
+
+
+def _keep_from_others(probe: socket.socket) -> None:
+    """Leave a connection in TIME_WAIT: who asks for any port is not given this one, who asks for
+    this one gets it.
+    """
+    with socket.create_connection(probe.getsockname()) as near:
+        far, _ = probe.accept()
+        far.close()
+        near.recv(1)

@@ -93,8 +93,10 @@ class EmbeddedTemporal:
             _, writer = await asyncio.open_connection(LOOPBACK, self._ports.frontend)
         except OSError:
             return False
+        # Nobody listens, and the system took this very port to connect from: we met ourselves.
+        itself = writer.get_extra_info("sockname") == writer.get_extra_info("peername")
         writer.close()
-        return True
+        return not itself
 
     def _reason(self) -> str:
         lines = [] if self.child is None else self.child.log_tail()
