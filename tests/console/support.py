@@ -1,15 +1,23 @@
-"""The command line as a person runs it: a process of its own, on the test's database."""
+"""The command line as a person runs it: a process of its own, on the test's database.
+
+Importing takes a command a second. So most processes are forked from one that has imported it all,
+and run `python -m console` from its first line; `start` and `shell` begin with an interpreter.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import multiprocessing
 import os
+import runpy
 import shlex
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +31,18 @@ HEADER: Final = (
     "event_time,merchant_id,order_id,event,gross_minor,currency,installments,time_inferred,"
     "ref_order_id"
 )
+
+
+_STREAMS: Final = ("stdin", "stdout", "stderr")
+
+
+def _made_context() -> ForkServerContext:
+    made = multiprocessing.get_context("forkserver")
+    made.set_forkserver_preload(["console.app"])
+    return made
+
+
+_CONTEXT: Final = _made_context()
 
 
 @dataclass(frozen=True)
@@ -55,11 +75,18 @@ class CommandLine:
 
     def __call__(self, *arguments: str, given: str = "", timeout_s: int = 100) -> Answer:
         """Run to the end."""
-        done = subprocess.run(
-            self._line(arguments), input=given.encode(), capture_output=True, cwd=self.folder,
-            env=self._environment, timeout=timeout_s, check=False,
-        )  # fmt: skip
-        return Answer(done.returncode, done.stdout.decode(), done.stderr.decode())
+        with tempfile.TemporaryDirectory(prefix="tk-command-") as streams:
+            given_in, out, err = (Path(streams) / name for name in _STREAMS)
+            given_in.write_text(given)
+            process = _CONTEXT.Process(
+                target=_command, args=(arguments, str(self.folder), self._environment, streams)
+            )
+            process.start()
+            process.join(timeout_s)
+            if process.exitcode is None:
+                process.kill()
+                raise TimeoutError(arguments, out.read_text(), err.read_text())
+            return Answer(process.exitcode, out.read_text(), err.read_text())
 
     def start(self, *arguments: str, output: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
         """Start and leave running."""
@@ -79,6 +106,21 @@ class CommandLine:
 
     def _line(self, arguments: Iterable[str]) -> list[str]:
         return [sys.executable, "-m", "console", *arguments]
+
+
+def _command(
+    arguments: tuple[str, ...], folder: str, environment: dict[str, str], streams: str
+) -> None:
+    """Become `python -m console` in a process that has just been forked."""
+    modes = (os.O_RDONLY, os.O_WRONLY | os.O_CREAT, os.O_WRONLY | os.O_CREAT)
+    for handle, (name, mode) in enumerate(zip(_STREAMS, modes, strict=True)):
+        os.dup2(os.open(os.path.join(streams, name), mode), handle)
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - for the process
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = ["console", *arguments]
+    runpy.run_module("console", run_name="__main__", alter_sys=True)
 
 
 class Till(CommandLine):

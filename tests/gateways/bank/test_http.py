@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import date
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -92,6 +95,22 @@ class TestSubmit:
         bank.stop()
         assert await found.submit(instruction()) == NOTHING
         assert await found.ask(instruction()) == NOTHING
+
+    def test_what_was_frozen_past_its_limit_sends_nothing(self, bank: Simulator) -> None:
+        """C-12: its payment may be asked for meanwhile, or paid by another way."""
+
+        async def frozen() -> Answer:
+            busy = ThreadPoolExecutor(max_workers=1)
+            asyncio.get_running_loop().set_default_executor(busy)
+            busy.submit(time.sleep, 0.4)
+            call = asyncio.create_task(door(bank, within_s=0.2).submit(instruction()))
+            await asyncio.sleep(0.05)
+            # Neither the loop's own limit nor its hanging up is heard while the thread goes on.
+            time.sleep(0.8)  # noqa: ASYNC251
+            return await call
+
+        assert asyncio.run(frozen()) == NOTHING
+        assert asyncio.run(door(bank).ask(instruction())).hearing is Hearing.NOT_FOUND
 
 
 class TestAsk:
