@@ -19,8 +19,8 @@ import asyncpg.cursor
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ledger.audit_chain import ROW, START, head, link
-from ledger.engine import fetch
-from ledger.snapshot import driver, snapshot
+from ledger.engine import driver, fetch
+from ledger.snapshot import snapshot
 from tillkeeper.contracts.audit import AuditHead
 
 _ROWS_AT_ONCE: Final = 2_000
@@ -77,7 +77,7 @@ async def prove(engine: AsyncEngine, anchors: Sequence[AuditHead] = ()) -> Proof
 
 async def prove_on(connection: AsyncConnection, anchors: Sequence[AuditHead] = ()) -> Proof:
     """Verify what the open transaction of ``connection`` sees."""
-    raw = await driver(connection)
+    raw = driver(connection)
     walk = _Walk(_Stream(raw, _LINKS), _Stream(raw, _ROWS), _expected(anchors))
     broken = await walk.run()
     count, since = (await fetch(connection, _UNCHAINED, ()))[0]

@@ -202,7 +202,7 @@ def _purpose(name: str) -> str:
 
 
 def _row(row: Any) -> PaymentRow:
-    fields = dict(row._mapping)
+    fields = dict(row)
     failure = fields["failure"]
     plain = {
         "state": PaymentState(fields["state"]),

@@ -238,7 +238,7 @@ async def _row(connection: AsyncConnection, change: str) -> PolicyRow:
 
 
 def _opened(row: Any) -> PolicyRow:
-    plain = dict(row._mapping)
+    plain = dict(row)
     plain["state"] = PolicyState(row.state)
     plain["policy"] = ApprovalPolicy.model_validate_json(row.policy)
     return PolicyRow(**plain)

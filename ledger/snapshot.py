@@ -8,21 +8,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final, cast
+from typing import Final
 
-import asyncpg
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from ledger.engine import expect_scans, failure_of
+from ledger.engine import DATABASE_ERRORS, execute, expect_scans, failure_of
 
 WORK_MEM: Final = "128MB"
 """Memory of one sort: a million lines of a statement sort in it without touching the disk."""
-
-_DATABASE: Final = (
-    DBAPIError, PoolTimeout, asyncpg.PostgresError, asyncpg.InterfaceError, OSError,
-)  # fmt: skip
 
 
 @asynccontextmanager
@@ -38,14 +31,8 @@ async def snapshot(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
             )
             async with connection.begin():
                 await expect_scans(connection)
-                await connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
-                await connection.exec_driver_sql(f"SET LOCAL work_mem = '{WORK_MEM}'")
+                await execute(connection, "SET LOCAL statement_timeout = 0", ())
+                await execute(connection, f"SET LOCAL work_mem = '{WORK_MEM}'", ())
                 yield connection
-    except _DATABASE as error:
+    except DATABASE_ERRORS as error:
         raise failure_of(error) from error
-
-
-async def driver(connection: AsyncConnection) -> asyncpg.Connection:
-    """The driver's own connection, in the same transaction: for COPY and server-side cursors."""
-    raw = await connection.get_raw_connection()
-    return cast(asyncpg.Connection, raw.driver_connection)

@@ -15,8 +15,8 @@ from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from ledger.engine import execute, fetch
-from ledger.snapshot import driver, snapshot
+from ledger.engine import driver, execute, fetch
+from ledger.snapshot import snapshot
 from tillkeeper.contracts.base import EARLIEST, LATEST
 from tillkeeper.contracts.book import TransferKind
 from tillkeeper.contracts.errors import BookBroken, Code, Rejected
@@ -177,7 +177,7 @@ class Statement:
     async def pages(self) -> AsyncGenerator[list[StatementLine]]:
         """All lines in order, the opening and closing ones too, some thousands at once."""
         yield [StatementLine(OPENING, self.figures.opening)]
-        raw = await driver(self._connection)
+        raw = driver(self._connection)
         cursor = await raw.cursor(_by(_LINES, self.wanted), *self._parameters())
         while rows := await cursor.fetch(LINES_AT_ONCE):
             yield [_line(row) for row in rows]
@@ -203,7 +203,7 @@ class Statement:
         )  # fmt: skip
         # The session's zone makes PostgreSQL write business time, five times faster than to_char.
         await execute(self._connection, f"SET LOCAL timezone = '{self.wanted.zone}'", ())
-        raw = await driver(self._connection)
+        raw = driver(self._connection)
         said = await raw.copy_from_query(statement, *self._parameters(), output=write, format="csv")
         if said != f"COPY {self.figures.lines}":
             raise BookBroken("a statement has other lines than it added up")

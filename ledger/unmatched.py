@@ -76,7 +76,7 @@ SELECT t.merchant, t.request, t.currency, t.amount, t.requested_at, t.decided_at
                        WHERE state = 'UNMATCHED' AND currency = t.currency AND amount = t.amount
                      ) r
                 JOIN work_items i ON i.subject = 'receipt/' || r.digest AND i.state <> 'CLOSED'
-               ORDER BY i.id LIMIT $3) AS items
+               ORDER BY i.id LIMIT $3) AS receipts
   FROM topup_requests t
  WHERE t.state = 'EXPIRED' AND t.decided_at >= $1
    AND NOT EXISTS (SELECT FROM receipts o WHERE o.topup = t.id)
@@ -120,7 +120,7 @@ class Unmatched:
                 currency=row.currency,
                 requested_at=row.requested_at,
                 expired_at=row.decided_at,
-                receipts=tuple(row.items),
+                receipts=tuple(row.receipts),
             )
             for row in rows
         ]

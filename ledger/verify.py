@@ -18,8 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from ledger.audit_proof import prove_on
 from ledger.bank.checks import BANK_CHECKS
 from ledger.checks import CHECKS, MOVED, NOTES, PRINTS, SIZES, Check
-from ledger.engine import execute, fetch
-from ledger.snapshot import driver, snapshot
+from ledger.engine import driver, execute, fetch
+from ledger.snapshot import snapshot
 from ledger.withdrawal_checks import WITHDRAWAL_CHECKS
 
 _PRINTS_AT_ONCE: Final = 20_000
@@ -158,7 +158,7 @@ async def _culprit(connection: AsyncConnection, transfer: int, place: Sequence[A
 async def _run_prints(connection: AsyncConnection) -> CheckResult:
     """Hash every transfer's body again: PostgreSQL has no BLAKE2, hence here."""
     started = perf_counter()
-    raw = await driver(connection)
+    raw = driver(connection)
     cursor = await raw.cursor(PRINTS)
     bad = 0
     first: tuple[int, str, str] | None = None

@@ -11,15 +11,15 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from time import perf_counter
 
+import asyncpg
 import pytest
 import pytest_asyncio
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ledger.audit import Audit
 from ledger.audit_chain import Chainer, head
 from ledger.audit_proof import Proof, prove, prove_on
-from ledger.engine import execute, fetch, in_transaction
+from ledger.engine import driver, execute, fetch, in_transaction
 from ledger.verify import verify, verify_on
 from tests.ledger.audit_support import (
     AT,
@@ -70,9 +70,9 @@ async def _sneak(connection: AsyncConnection, edit: Edit, rng: random.Random) ->
     """One edit with the triggers off; nothing where a constraint refused it or nothing changed."""
     await execute(connection, "SET LOCAL session_replication_role = replica", ())
     try:
-        async with connection.begin_nested():
+        async with driver(connection).transaction():
             return await edit(connection, rng)
-    except IntegrityError:
+    except asyncpg.IntegrityConstraintViolationError:
         return set()
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from ledger.book import Book
 from ledger.engine import execute, fetch, in_transaction, make_engine
@@ -278,11 +278,11 @@ class TestFailures:
         """L4, B18: never an insufficiency, never a silent loss."""
         tries = 0
 
-        async def work(connection: object) -> None:
+        async def work(connection: AsyncConnection) -> None:
             nonlocal tries
             tries += 1
             raise_ = f"DO $$ BEGIN RAISE EXCEPTION 'x' USING ERRCODE = '{state}'; END $$"
-            await connection.exec_driver_sql(raise_)  # type: ignore[attr-defined]
+            await execute(connection, raise_, ())
 
         with pytest.raises(Unavailable):
             await in_transaction(engine, work)
@@ -292,11 +292,11 @@ class TestFailures:
     async def test_contradictions_stop_at_once(self, engine: AsyncEngine, state: str) -> None:
         tries = 0
 
-        async def work(connection: object) -> None:
+        async def work(connection: AsyncConnection) -> None:
             nonlocal tries
             tries += 1
             raise_ = f"DO $$ BEGIN RAISE EXCEPTION 'x' USING ERRCODE = '{state}'; END $$"
-            await connection.exec_driver_sql(raise_)  # type: ignore[attr-defined]
+            await execute(connection, raise_, ())
 
         with pytest.raises(BookBroken, match=state):
             await in_transaction(engine, work)
