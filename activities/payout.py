@@ -104,7 +104,7 @@ class PayoutActivities(PayoutDoor):
             name = f"{row.end_to_end_id}{FILE_SUFFIX}"
             begun = exchange.has_begun(name)
             if not begun:
-                await self._in(lambda c: stop_if_paid(c, row.end_to_end_id, command.at))
+                await self._in(lambda c: stop_if_paid(c, row, command.at))
                 row = await self._in(lambda c: read_payment(c, command.end_to_end_id))
             file = payment_file(self._house, row)
             if _leaves_by_file(row, begun=begun):
@@ -161,7 +161,8 @@ class PayoutActivities(PayoutDoor):
         """Ask the bank, record what it says (C-12, E-09)."""
         async with failing_typed(), heartbeating():
             door, tried = self._door(), _Try.begun(command)
-            payment = await self._in(lambda c: self._instruction(c, command))
+            row = await self._in(lambda c: read_payment(c, command.end_to_end_id))
+            payment = payment_instruction(self._house, row)
             answer = await door.ask(payment)
             heard = tried.now
 
@@ -209,15 +210,10 @@ class PayoutActivities(PayoutDoor):
         self, connection: AsyncConnection, command: PayoutCommand, at: datetime
     ) -> tuple[PaymentInstruction, bool]:
         """What to send, and whether this try may send it: what cannot be told is not marked."""
-        payment = await self._instruction(connection, command)
-        gone_by = at + timedelta(seconds=FRESH_S + WITHIN_S)
-        return payment, await mark_sending(connection, command.end_to_end_id, at, gone_by)
-
-    async def _instruction(
-        self, connection: AsyncConnection, command: PayoutCommand
-    ) -> PaymentInstruction:
         row = await read_payment(connection, command.end_to_end_id)
-        return payment_instruction(self._house, row)
+        payment = payment_instruction(self._house, row)
+        gone_by = at + timedelta(seconds=FRESH_S + WITHIN_S)
+        return payment, await mark_sending(connection, row, at, gone_by)
 
     async def _view(self, connection: AsyncConnection, command: PayoutCommand) -> PayoutView:
         row = await read_payment(connection, command.end_to_end_id)

@@ -2,7 +2,8 @@
 
 All three run on the same servers in the same run, in interleaved rounds, each with as many in
 flight. The bank answers at once, so what is measured is ours: submitted, approved by a token,
-recorded, sent by a payout of its own, paid by the debit that a bank's file tells.
+recorded, sent by a payout of its own, paid by the debit that a bank's file tells. There are as many
+merchants as withdrawals in flight: who waits for his own account is not measured.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from bench.skeleton import (
     skeleton_activities,
 )
 from bench.stage import running_server, stage_on
-from bench.withdrawing import MERCHANTS, decision, open_merchants, request_of
+from bench.withdrawing import decision, open_merchants, request_of
 from gateways.identity.issuer import DevelopmentIssuer
 from ledger.bank.files import Arrival, receive_file
 from ledger.engine import in_transaction
@@ -65,7 +66,7 @@ from worker.embedded.temporal import EmbeddedTemporal, TemporalPorts
 from worker.run import build_bank_worker, build_worker, workflow_runner
 from worker.settings import Settings
 
-IN_FLIGHT: Final = 60
+IN_FLIGHT: Final = 120
 BANK_RATE_PER_S: Final = 1_000.0
 
 Say = Callable[[str], None]
@@ -76,7 +77,12 @@ class Lengths:
     """How many rounds, and how many lifecycles of each kind in each of them."""
 
     rounds: int = 3
-    each: int = 240
+    each: int = 360
+
+    @property
+    def merchants(self) -> int:
+        """One for each withdrawal that is in flight."""
+        return min(self.each, IN_FLIGHT)
 
 
 @dataclass(frozen=True)
@@ -89,14 +95,15 @@ class _Place:
     bank: PromptBank
     till: Tillkeeper
     issuer: DevelopmentIssuer
+    merchants: int
 
 
 async def measure_lifecycles(lengths: Lengths, say: Say) -> dict[str, float]:
     """Rates per second by name, and the ratios."""
     seen: defaultdict[str, list[float]] = defaultdict(list)
-    async with _place() as place:
-        say(f"opening {MERCHANTS} accounts")
-        await open_merchants(place.till)
+    async with _place(lengths.merchants) as place:
+        say(f"opening {place.merchants} accounts")
+        await open_merchants(place.till, place.merchants)
         answers = await _answers(place)
         await _round(place, answers, "warm", max(10, lengths.each // 10))
         for number in range(lengths.rounds):
@@ -123,7 +130,7 @@ async def _round(place: _Place, answers: Answers, tag: str, each: int) -> dict[s
 
 async def _withdrawals(place: _Place, tag: str, each: int) -> float:
     """The real thing, one approval each."""
-    asked = [request_of(f"{tag}-w", number) for number in range(each)]
+    asked = _requests(place, f"{tag}-w", each)
     async with telling(place.bank, place.till, place.engine, place.house.ring):
         return await _rate([lambda r=r: _withdrawn(place, r) for r in asked])  # type: ignore[misc]
 
@@ -145,7 +152,7 @@ async def _withdrawn(place: _Place, request: WithdrawalRequest) -> Answers:
 async def _answers(place: _Place) -> Answers:
     """What the skeleton answers, too."""
     async with telling(place.bank, place.till, place.engine, place.house.ring):
-        return await _withdrawn(place, request_of("first", 0))
+        return await _withdrawn(place, _requests(place, "first", 1)[0])
 
 
 async def _skeletons(place: _Place, answers: Answers, tag: str, each: int) -> float:
@@ -175,7 +182,7 @@ async def _skeletons(place: _Place, answers: Answers, tag: str, each: int) -> fl
         )
         assert (await handle.result()).payment == answers.paid
 
-    asked = [request_of(f"{tag}-s", number) for number in range(each)]
+    asked = _requests(place, f"{tag}-s", each)
     worker = Worker(
         place.client, task_queue=queue, workflows=[SkeletonWithdrawal, SkeletonPayout],
         activities=skeleton_activities(answers, sent.append),
@@ -213,11 +220,16 @@ async def _plain(place: _Place, tag: str, each: int) -> float:
         while (await environment.run(files.book_bank_file, command)).more:
             pass
 
-    asked = [request_of(f"{tag}-p", number) for number in range(each)]
+    asked = _requests(place, f"{tag}-p", each)
     started = perf_counter()
     await _rate([lambda r=r: one(r) for r in asked])  # type: ignore[misc]
     await book()
     return each / (perf_counter() - started)
+
+
+def _requests(place: _Place, tag: str, each: int) -> list[WithdrawalRequest]:
+    """The merchants in turn; each id is used once."""
+    return [request_of(f"{tag}-{n}", n % place.merchants) for n in range(each)]
 
 
 async def _rate(work: list[Callable[[], Awaitable[object]]]) -> float:
@@ -233,7 +245,7 @@ async def _rate(work: list[Callable[[], Awaitable[object]]]) -> float:
 
 
 @asynccontextmanager
-async def _place() -> AsyncIterator[_Place]:
+async def _place(merchants: int) -> AsyncIterator[_Place]:
     """Durable servers, a worker of ours for each queue, and a prompt bank."""
     ring, issuer, bank = (
         KeyRing.generate("bench"),
@@ -252,7 +264,7 @@ async def _place() -> AsyncIterator[_Place]:
         await stack.enter_async_context(
             build_bank_worker(client, house, per_second=BANK_RATE_PER_S)
         )
-        yield _Place(client, made.engine, house, bank, Tillkeeper(client), issuer)
+        yield _Place(client, made.engine, house, bank, Tillkeeper(client), issuer, merchants)
 
 
 @asynccontextmanager

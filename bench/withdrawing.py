@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from typing import Final
 
@@ -22,52 +23,60 @@ from tillkeeper.contracts.topup import TopUpRequest
 from tillkeeper.contracts.withdrawal import WithdrawalRequest, WithdrawalView
 from worker.bank_settings import DEV_RECEIVING
 
-MERCHANTS: Final = 20
 AMOUNT_MINOR: Final = 100_00
 FUNDS_MINOR: Final = 1_000_000_00
 
 
-async def open_merchants(till: Tillkeeper) -> None:
-    """Open, configure and fund every merchant through the workflows."""
-    for number in range(MERCHANTS):
-        merchant, company = merchant_of(number), f"Bench Trading {number} Co., Ltd."
-        await till.open_account(
-            OpenAccount(
-                merchant=merchant, merchant_type=MerchantType.SELF_OPERATED_SUPPLIER,
-                prepaid_eligible=True, legal_name=company, opening_user="bench",
-                bank_details=BankDetails(
-                    bank="Bench Bank", branch="Main", account_number=f"62258802{number:08d}",
-                    company_name=company, source=BankDetailsSource.SELF_SERVICE,
-                    state=BankDetailsState.EFFECTIVE,
-                ),
-            )
-        )  # fmt: skip
-        alerts = ConfigureAlerts(
-            warning_minor=1_000_00, contacts=(Contact(email="ops@example.com"),), actor="bench"
+async def open_merchants(till: Tillkeeper, count: int) -> None:
+    """Open, configure and fund the merchants through the workflows, a few at once."""
+    gate = asyncio.Semaphore(10)
+
+    async def one(number: int) -> None:
+        async with gate:
+            await _open(till, number)
+
+    await asyncio.gather(*(one(number) for number in range(count)))
+
+
+async def _open(till: Tillkeeper, number: int) -> None:
+    merchant, company = merchant_of(number), f"Bench Trading {number} Co., Ltd."
+    await till.open_account(
+        OpenAccount(
+            merchant=merchant, merchant_type=MerchantType.SELF_OPERATED_SUPPLIER,
+            prepaid_eligible=True, legal_name=company, opening_user="bench",
+            bank_details=BankDetails(
+                bank="Bench Bank", branch="Main", account_number=f"62258802{number:08d}",
+                company_name=company, source=BankDetailsSource.SELF_SERVICE,
+                state=BankDetailsState.EFFECTIVE,
+            ),
         )
-        await till.configure_alerts(merchant, "CNY", alerts)
-        await till.request_topup(
-            TopUpRequest(merchant=merchant, request="T1", amount_minor=FUNDS_MINOR)
+    )  # fmt: skip
+    alerts = ConfigureAlerts(
+        warning_minor=1_000_00, contacts=(Contact(email="ops@example.com"),), actor="bench"
+    )
+    await till.configure_alerts(merchant, "CNY", alerts)
+    await till.request_topup(
+        TopUpRequest(merchant=merchant, request="T1", amount_minor=FUNDS_MINOR)
+    )
+    await till.report_receipt(
+        ReceiptReport(
+            receiving_account=DEV_RECEIVING.number, bank_reference=f"B{number}",
+            amount_minor=FUNDS_MINOR, payer_name=company,
+            payer_account=f"62258802{number:08d}", payer_kind=PayerKind.CORPORATE,
+            booked_at=datetime.now(UTC),
         )
-        await till.report_receipt(
-            ReceiptReport(
-                receiving_account=DEV_RECEIVING.number, bank_reference=f"B{number}",
-                amount_minor=FUNDS_MINOR, payer_name=company,
-                payer_account=f"62258802{number:08d}", payer_kind=PayerKind.CORPORATE,
-                booked_at=datetime.now(UTC),
-            )
-        )  # fmt: skip
+    )  # fmt: skip
 
 
 def merchant_of(number: int) -> str:
-    """The merchants in turn."""
-    return f"bench-{number % MERCHANTS}"
+    """The id of a merchant."""
+    return f"bench-{number}"
 
 
-def request_of(tag: str, number: int) -> WithdrawalRequest:
-    """A request that one approval is enough for; each id is used once."""
+def request_of(name: str, number: int) -> WithdrawalRequest:
+    """A request of merchant ``number`` that one approval is enough for."""
     return WithdrawalRequest(
-        merchant=merchant_of(number), request=f"{tag}-{number}", amount_minor=AMOUNT_MINOR,
+        merchant=merchant_of(number), request=name, amount_minor=AMOUNT_MINOR,
         requested_by="merchant", accept_suspension=True,
     )  # fmt: skip
 

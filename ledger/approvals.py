@@ -100,18 +100,17 @@ async def spend_token(
     Rejected(TOKEN_SPENT | TOKEN_EXPIRED | TOKEN_INVALID | …).
     """
     digest = decision_digest(decision)
+    expired, bound = at >= token.expires_at, token.bound not in (None, digest)
+    row = (token.token_id, digest, decision.subject, token.subject, at)
+    if not expired and not bound and await fetch(connection, _SPEND, row):
+        return True
     if await _spent_on(connection, token, digest):
         return False
-    if at >= token.expires_at:
+    if expired:
         raise Rejected(Code.TOKEN_EXPIRED, detail="the token has expired")
-    if token.bound is not None and token.bound != digest:
+    if bound:
         raise Rejected(Code.TOKEN_INVALID, detail="the token was made for another decision")
-    row = (token.token_id, digest, decision.subject, token.subject, at)
-    if await fetch(connection, _SPEND, row):
-        return True
-    if not await _spent_on(connection, token, digest):
-        raise Broken("a token is spent and yet it is not")
-    return False
+    raise Broken("a token is spent and yet it is not")
 
 
 async def count_decision(

@@ -72,7 +72,7 @@ SELECT EXISTS (SELECT FROM payments p JOIN bank_transactions t ON t.payment = p.
 
 
 async def mark_sending(
-    connection: AsyncConnection, name: str, at: datetime, gone_by: datetime
+    connection: AsyncConnection, row: PaymentRow, at: datetime, gone_by: datetime
 ) -> bool:
     """Mark that a payment leaves by the door now; False where it must not be sent.
 
@@ -80,9 +80,9 @@ async def mark_sending(
     Should nobody live to tell how the call ended, the bank's delay runs from ``gone_by``, when it
     has ended at the latest (E-09).
     """
-    if await stop_if_paid(connection, name, at):
+    if await stop_if_paid(connection, row, at):
         return False
-    row = await locked_payment(connection, (await read_payment(connection, name)).id)
+    row = await locked_payment(connection, row.id)
     if row.rail is not Rail.HTTP:
         raise Rejected(Code.REQUEST_DECIDED, detail="this payment leaves by a file")
     if row.state is not PaymentState.RECORDED or row.sending_at is not None:
@@ -92,12 +92,11 @@ async def mark_sending(
     return True
 
 
-async def stop_if_paid(connection: AsyncConnection, name: str, at: datetime) -> bool:
+async def stop_if_paid(connection: AsyncConnection, row: PaymentRow, at: datetime) -> bool:
     """Whether an attempt that nobody has marked must not leave: an earlier one was paid after all.
 
     It is refused then, and a person chooses.
     """
-    row = await read_payment(connection, name)
     if row.attempt == 1 or row.state is not PaymentState.RECORDED:
         return False
     sheet = await deciding_sheet(connection, [row])
@@ -214,13 +213,12 @@ async def pay_by(
 
     The merchant's account and the withdrawal are locked.
     """
-    name = await record_payment(connection, ring, payment, act.at)
-    made = await read_payment(connection, name)
+    made = await record_payment(connection, ring, payment, act.at)
     await withdrawal_rows.change(
         connection, waiting, act, Audit(ring), state=WithdrawalState.REMITTING,
         payment=made.id, attempts=payment.attempt, **changes,
     )  # fmt: skip
-    return name
+    return made.end_to_end_id
 
 
 async def is_contradicted(connection: AsyncConnection, row: PaymentRow) -> bool:

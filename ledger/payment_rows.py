@@ -20,11 +20,13 @@ from tillkeeper.rules.names import masked_name, masked_number
 from tillkeeper.rules.payments import is_overdue
 from tillkeeper.sealing import KeyRing
 
-_COLUMNS: Final = """
-SELECT id, end_to_end_id, subject, fingerprint, amount, currency, creditor_sealed, state, reason,
+PAYMENT_FIELDS: Final = """
+       id, end_to_end_id, subject, fingerprint, amount, currency, creditor_sealed, state, reason,
        message_id, recorded_at, sent_at, decided_at, merchant, rail,
-       coalesce(run, end_to_end_id) AS run, attempt, failure, retry_at, sending_at, asked_at, asked
-  FROM payments"""
+       coalesce(run, end_to_end_id) AS run, attempt, failure, retry_at, sending_at, asked_at,
+       asked"""
+
+_COLUMNS: Final = f"SELECT {PAYMENT_FIELDS} FROM payments"
 
 _READ: Final = f"{_COLUMNS} WHERE end_to_end_id = $1"
 
@@ -109,7 +111,7 @@ async def read_payment(connection: AsyncConnection, name: str) -> PaymentRow:
     rows = await fetch(connection, _READ, (name,))
     if not rows:
         raise _unknown()
-    return _row(rows[0])
+    return payment_row(rows[0])
 
 
 async def payment_by_id(connection: AsyncConnection, payment: int) -> PaymentRow:
@@ -117,28 +119,28 @@ async def payment_by_id(connection: AsyncConnection, payment: int) -> PaymentRow
     rows = await fetch(connection, _READ_ID, (payment,))
     if not rows:
         raise _unknown()
-    return _row(rows[0])
+    return payment_row(rows[0])
 
 
 async def payment_of(connection: AsyncConnection, subject: str) -> PaymentRow | None:
     """The payment that ``subject`` has, or None."""
     rows = await fetch(connection, _READ_SUBJECT, (subject,))
-    return _row(rows[0]) if rows else None
+    return payment_row(rows[0]) if rows else None
 
 
 async def open_payments(connection: AsyncConnection, limit: int) -> list[PaymentRow]:
     """Payments whose end is still to come, the oldest first: each must have its run."""
-    return [_row(row) for row in await fetch(connection, _OPEN, (limit,))]
+    return [payment_row(row) for row in await fetch(connection, _OPEN, (limit,))]
 
 
 async def latest_payments(connection: AsyncConnection, limit: int) -> list[PaymentRow]:
     """Payments in any state, the newest first."""
-    return [_row(row) for row in await fetch(connection, _LATEST, (limit,))]
+    return [payment_row(row) for row in await fetch(connection, _LATEST, (limit,))]
 
 
 async def locked_payments(connection: AsyncConnection, ids: list[int]) -> list[PaymentRow]:
     """Payments under their locks, in one order for all; accounts are locked before them."""
-    return [_row(row) for row in await fetch(connection, _LOCK, (ids,))]
+    return [payment_row(row) for row in await fetch(connection, _LOCK, (ids,))]
 
 
 async def locked_payment(connection: AsyncConnection, payment: int) -> PaymentRow:
@@ -201,7 +203,8 @@ def _purpose(name: str) -> str:
     return f"payment/{name}/terms"
 
 
-def _row(row: Any) -> PaymentRow:
+def payment_row(row: Any) -> PaymentRow:
+    """A row of ``PAYMENT_FIELDS``."""
     fields = dict(row)
     failure = fields["failure"]
     plain = {

@@ -19,12 +19,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ledger.audit import SYSTEM, Act, record_system_act
 from ledger.engine import execute, fetch
 from ledger.payment_rows import (
+    PAYMENT_FIELDS,
     PaymentRow,
     end_to_end_id,
     locked_payment,
     locked_payments,
     named_payments,
     payment_of,
+    payment_row,
     sealed_terms,
 )
 from ledger.purposes import PLATFORM, Ending, payment_item, purpose_of, subject_of
@@ -45,11 +47,11 @@ OTHER_REASON: Final = "OTHER"
 
 _REASON: Final = re.compile(r"[A-Za-z0-9._-]{1,35}", re.ASCII)
 
-_INSERT: Final = """
+_INSERT: Final = f"""
 INSERT INTO payments (end_to_end_id, subject, fingerprint, amount, currency, creditor_sealed, state,
                       recorded_at, merchant, rail, run, attempt)
 VALUES ($1, $2, $3, $4, $5, $6, 'RECORDED', $7, $8, $9, $10, $11)
-ON CONFLICT DO NOTHING RETURNING id"""
+ON CONFLICT DO NOTHING RETURNING {PAYMENT_FIELDS}"""
 
 _SENT: Final = """
 UPDATE payments SET message_id = $2, sent_at = $3,
@@ -103,8 +105,8 @@ class Moved:
 
 async def record_payment(
     connection: AsyncConnection, ring: KeyRing, payment: NewPayment, at: datetime
-) -> str:
-    """Record a payment before anything leaves; answers its end-to-end id, for ever the same.
+) -> PaymentRow:
+    """Record a payment before anything leaves; recorded again, it is the same one for ever.
 
     Raises Rejected(KEY_REUSED) where the subject has a payment on other terms.
     """
@@ -116,15 +118,15 @@ async def record_payment(
         sealed_terms(ring, name, terms), at, payment.merchant, payment.rail.value, payment.run,
         payment.attempt,
     )  # fmt: skip
-    if await fetch(connection, _INSERT, row):
+    if made := await fetch(connection, _INSERT, row):
         act = Act("record_payment", payment.actor, at, RULES)
         after = {"state": PaymentState.RECORDED.value, "subject": payment.subject}
         await record_system_act(connection, act, subject_of(name), before={}, after=after)
-        return name
+        return payment_row(made[0])
     known = await payment_of(connection, payment.subject)
     if known is None or known.fingerprint != stamp:
         raise Rejected(Code.KEY_REUSED, detail="this was to be paid on other terms")
-    return name
+    return known
 
 
 async def mark_sent(

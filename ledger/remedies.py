@@ -210,9 +210,9 @@ class Remedies:
         rail = Rail.FILE if Rail.FILE in self._rails else self._rails[0]
         made = NewPayment(subject, terms, approval.act.actor, rail=rail)
         payment = await record_payment(connection, self._ring, made, at)
-        await _one(connection, _RETURNING, (receipt.digest, payment))
+        await _one(connection, _RETURNING, (receipt.digest, payment.end_to_end_id))
         await self._record(connection, approval, receipt, ReceiptState.RETURNING)
-        return payment
+        return payment.end_to_end_id
 
     async def _settle(self, sheet: Sheet, approval: Approval) -> str:
         """The debit is a payment of ours; what the bank took beyond it is its charge."""

@@ -46,8 +46,8 @@ SELECT {_COLUMNS} FROM withdrawals
    AND ($3::timestamptz IS NULL OR requested_at >= $3)
  ORDER BY requested_at, id LIMIT $4"""
 
-_LOCK: Final = """
-SELECT id FROM withdrawals WHERE merchant = $1 AND request = $2 FOR NO KEY UPDATE"""
+_LOCK: Final = f"{_READ} FOR NO KEY UPDATE"
+"""Of one table only: whoever waited for the lock reads the row as it is then."""
 
 _INSERT: Final = f"""
 INSERT INTO withdrawals (
@@ -142,12 +142,10 @@ async def listed(
 
 async def locked(connection: AsyncConnection, merchant: str, request: str) -> WithdrawalRow:
     """The withdrawal under its lock; its merchant's sheet is open. Raises REQUEST_UNKNOWN."""
-    await fetch(connection, _LOCK, (merchant, request))
-    # A statement of its own: waiting for a lock does not refresh a statement's snapshot.
-    row = await read(connection, merchant, request)
-    if row is None:
+    rows = await fetch(connection, _LOCK, (merchant, request))
+    if not rows:
         raise Rejected(Code.REQUEST_UNKNOWN, detail="there is no such withdrawal")
-    return row
+    return _row(rows[0])
 
 
 async def insert(

@@ -18,7 +18,6 @@ from ledger.accounts import AccountRows, PrepaidAccount
 from ledger.audit import SYSTEM, Act
 from ledger.engine import fetch
 from ledger.notices import record_notice, withdrawal_notice
-from ledger.payment_rows import read_payment
 from ledger.payments import NewPayment, record_payment
 from ledger.policies import policy_in_force
 from ledger.reserves import give_back, owner_of, reserve
@@ -283,8 +282,7 @@ class Withdrawals:
             row.attempt(number), payment_terms(party, asked_by(row)), act.actor,
             merchant=row.merchant, rail=rail, attempt=number,
         )  # fmt: skip
-        name = await record_payment(held.connection, self._ring, payment, act.at)
-        recorded = await read_payment(held.connection, name)
+        recorded = await record_payment(held.connection, self._ring, payment, act.at)
         return {
             "state": WithdrawalState.REMITTING,
             "payment": recorded.id,

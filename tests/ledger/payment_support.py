@@ -82,9 +82,10 @@ class Payments:
     async def record(self, terms: PaymentTerms = TERMS, n: int = 1) -> str:
         """Record a return of the receipt."""
         payment = NewPayment(f"receipt/{self.digest}/return/{n}", terms, "ops-2")
-        return await in_transaction(
+        made = await in_transaction(
             self.engine, lambda c: record_payment(c, self.ring, payment, AT)
         )
+        return made.end_to_end_id
 
     async def returning(self, other: str | None = None) -> str:
         """A receipt whose return was approved, in the book and in its row."""
@@ -95,7 +96,7 @@ class Payments:
             await execute(connection, _RECEIPT, (digest, AMOUNT, AT))
             await self._move_out(connection, digest)
             payment = NewPayment(f"receipt/{digest}/return/1", TERMS, "ops-2")
-            return await record_payment(connection, self.ring, payment, AT)
+            return (await record_payment(connection, self.ring, payment, AT)).end_to_end_id
 
         return await in_transaction(self.engine, work)
 

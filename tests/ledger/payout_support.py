@@ -66,7 +66,8 @@ class Cashier:
 
     async def sending(self, name: str, at: datetime = AT) -> bool:
         """Mark it."""
-        return await self.counter.run(lambda c: attempts.mark_sending(c, name, at, at))
+        row = await self.payment(name)
+        return await self.counter.run(lambda c: attempts.mark_sending(c, row, at, at))
 
     async def says(self, name: str, status: str, *reasons: str, at: datetime = AT) -> None:
         """The bank says it of a payment."""

@@ -89,7 +89,8 @@ class TestEarlierAttempt:
         """The bank's worker was away while the first one's debit came."""
         first, second = both
         await cashier.debited(first)
-        assert await cashier.counter.run(lambda c: attempts.stop_if_paid(c, second, AT))
+        row = await cashier.payment(second)
+        assert await cashier.counter.run(lambda c: attempts.stop_if_paid(c, row, AT))
         row = await cashier.payment(second)
         assert (row.state, row.reason, row.retry_at) == (PaymentState.REJECTED, "NOTPAID", None)
         assert (await cashier.stands())[0] == "FAILED_MANUAL"
@@ -103,7 +104,8 @@ class TestEarlierAttempt:
         await cashier.debited(first)
         shown = await cashier.choose(await cashier.item("UNKNOWN_DEBIT"), ItemAction.CHARGE)
         await cashier.confirm(shown)
-        assert not await cashier.counter.run(lambda c: attempts.stop_if_paid(c, second, AT))
+        row = await cashier.payment(second)
+        assert not await cashier.counter.run(lambda c: attempts.stop_if_paid(c, row, AT))
         assert (await cashier.payment(second)).state is PaymentState.RECORDED
         await cashier.verified()
 

@@ -410,7 +410,8 @@ class TestKill:
         """F05: the process died between the two, long before this run."""
         name = await resting.remitting()
         at = (await resting.counter.rows("SELECT now() AS at"))[0].at
-        await resting.counter.run(lambda c: attempts.mark_sending(c, name, at, at))
+        row = await resting.counter.run(lambda c: read_payment(c, name))
+        await resting.counter.run(lambda c: attempts.mark_sending(c, row, at, at))
         async with resting.platform.worker():
             handle = await resting.start(name)
             await resting.reaches(handle, PaymentState.REJECTED)
