@@ -14,12 +14,12 @@ EVERY_S: Final = 3.0
 
 @asynccontextmanager
 async def heartbeating() -> AsyncIterator[None]:
-    """Beat for as long as the block runs."""
+    """Beat for as long as the block runs; what is over before the first beat costs no call."""
 
     async def beat() -> None:
         while True:
-            activity.heartbeat()
             await asyncio.sleep(EVERY_S)
+            activity.heartbeat()
 
     task = asyncio.create_task(beat())
     try:

@@ -39,6 +39,7 @@ from bench.skeleton import (
     SkeletonPayout,
     SkeletonWithdrawal,
     skeleton_activities,
+    skeleton_call,
 )
 from bench.stage import running_server, stage_on
 from bench.withdrawing import decision, open_merchants, request_of
@@ -63,8 +64,9 @@ from tillkeeper.rules.profiles import JD_PREPAID_2023_11
 from tillkeeper.sealing import KeyRing
 from worker.embedded.ports import free_port
 from worker.embedded.temporal import EmbeddedTemporal, TemporalPorts
-from worker.run import build_bank_worker, build_worker, workflow_runner
+from worker.run import WORKFLOW_CODE, build_bank_worker, build_worker, workflow_runner
 from worker.settings import Settings
+from workflows.calls import bank_queue
 
 IN_FLIGHT: Final = 120
 BANK_RATE_PER_S: Final = 1_000.0
@@ -185,10 +187,15 @@ async def _skeletons(place: _Place, answers: Answers, tag: str, each: int) -> fl
     asked = _requests(place, f"{tag}-s", each)
     worker = Worker(
         place.client, task_queue=queue, workflows=[SkeletonWithdrawal, SkeletonPayout],
-        activities=skeleton_activities(answers, sent.append),
-        workflow_runner=workflow_runner(trusted=("bench",)),
+        activities=skeleton_activities(answers),
+        workflow_runner=workflow_runner(trusted=("bench", *WORKFLOW_CODE)),
     )  # fmt: skip
-    async with worker, every(TOLD_EVERY_S, tell):
+    caller = Worker(
+        place.client, task_queue=bank_queue(queue),
+        activities=[skeleton_call(answers, sent.append)],
+        max_task_queue_activities_per_second=BANK_RATE_PER_S,
+    )  # fmt: skip
+    async with worker, caller, every(TOLD_EVERY_S, tell):
         return await _rate([lambda r=r: one(r) for r in asked])  # type: ignore[misc]
 
 

@@ -1,14 +1,14 @@
 """A withdrawal with nothing in it: the same messages, child and number of activities, all empty.
 
-Inputs and answers are those of a real withdrawal, so that the engine carries and seals as much.
-What it costs is the engine's price for such a lifecycle; what ours costs more is ours.
+Inputs and answers are those of a real withdrawal, so that the engine carries and seals as much; the
+call to the bank has a queue of its own, as one whose rate is limited must have. What it costs is
+the engine's price for such a lifecycle; what ours costs more is ours.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, Final, TypeVar
 
 from temporalio import activity, workflow
@@ -21,10 +21,11 @@ from tillkeeper.contracts.withdrawal import (
     WithdrawalStart,
     WithdrawalView,
 )
+from workflows.calls import QUICK, Pace, bank_queue
+from workflows.payout import GIVEN
 
 WITHDRAWAL: Final = "SkeletonWithdrawal"
 PAYOUT: Final = "SkeletonPayout"
-_WITHIN: Final = timedelta(seconds=10)
 
 Answer = TypeVar("Answer", WithdrawalView, PayoutView)
 
@@ -39,10 +40,12 @@ class Answers:
     paid: PayoutView
 
 
-async def _empty(name: str, command: object, answer: type[Answer]) -> Answer:
+async def _empty(name: str, command: object, answer: type[Answer], pace: Pace = QUICK) -> Answer:
+    queue = bank_queue(workflow.info().task_queue) if pace.bank else None
     done: Answer = await workflow.execute_activity(
-        name, command, result_type=answer, start_to_close_timeout=_WITHIN
-    )
+        name, command, result_type=answer, start_to_close_timeout=pace.within,
+        heartbeat_timeout=pace.heartbeat, schedule_to_start_timeout=pace.queued, task_queue=queue,
+    )  # fmt: skip
     return done
 
 
@@ -105,7 +108,7 @@ class SkeletonPayout:
         """Sent, told, read."""
         name = start.end_to_end_id
         sent = PayoutCommand(end_to_end_id=name, at=workflow.now())
-        await _empty("skeleton_send", sent, PayoutView)
+        await _empty("skeleton_send", sent, PayoutView, GIVEN)
         await workflow.wait_condition(lambda: self._told)
         told = PayoutCommand(end_to_end_id=name, at=workflow.now())
         return await _empty("skeleton_read", told, PayoutView)
@@ -116,8 +119,8 @@ class SkeletonPayout:
         self._told = True
 
 
-def skeleton_activities(answers: Answers, sent: Callable[[str], None]) -> list[Callable[..., Any]]:
-    """The four empty activities; ``sent`` hears of each payment that is waited for."""
+def skeleton_activities(answers: Answers) -> list[Callable[..., Any]]:
+    """The empty activities of the lifecycle's own queue."""
 
     @activity.defn(name="skeleton_submit")
     async def submit(_command: WithdrawalCommand[WithdrawalRequest]) -> WithdrawalView:
@@ -127,13 +130,19 @@ def skeleton_activities(answers: Answers, sent: Callable[[str], None]) -> list[C
     async def decide(_command: WithdrawalCommand[Decide]) -> WithdrawalView:
         return answers.decided
 
+    @activity.defn(name="skeleton_read")
+    async def read(_command: PayoutCommand) -> PayoutView:
+        return answers.paid
+
+    return [submit, decide, read]
+
+
+def skeleton_call(answers: Answers, sent: Callable[[str], None]) -> Callable[..., Any]:
+    """The empty call to the bank; ``sent`` hears of each payment that is waited for."""
+
     @activity.defn(name="skeleton_send")
     async def send(command: PayoutCommand) -> PayoutView:
         sent(command.end_to_end_id)
         return answers.sent
 
-    @activity.defn(name="skeleton_read")
-    async def read(_command: PayoutCommand) -> PayoutView:
-        return answers.paid
-
-    return [submit, decide, send, read]
+    return send
