@@ -10,7 +10,8 @@ business rows ensure.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar, cast
 
 import asyncpg
@@ -85,7 +86,7 @@ async def in_transaction(engine: AsyncEngine, work: Callable[[AsyncConnection], 
     """Run ``work`` in one transaction and commit. Raises Unavailable, BookBroken."""
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            async with engine.connect() as connection, (await _alive(connection)).transaction():
+            async with engine.connect() as connection, _transaction(await _alive(connection)):
                 return await work(connection)
         except DATABASE_ERRORS as error:
             failure = failure_of(error)
@@ -145,6 +146,17 @@ async def copy_rows(
     await raw.copy_records_to_table(table, records=rows, columns=columns)
 
 
+@asynccontextmanager
+async def _transaction(raw: asyncpg.Connection) -> AsyncIterator[None]:
+    """Commit or roll back. Whose rolling back is cut off, too, leaves nothing open behind."""
+    try:
+        async with raw.transaction():
+            yield
+    finally:
+        if raw.is_in_transaction():
+            raw.terminate()
+
+
 async def _alive(connection: AsyncConnection) -> asyncpg.Connection:
     """The driver's connection; another one where the server has left it."""
     if driver(connection).is_closed():
@@ -174,6 +186,8 @@ def failure_of(error: Exception) -> Unavailable | BookBroken:
     """What a database error means for the caller; a lost connection is safe to try again."""
     said = error.orig if isinstance(error, DBAPIError) else error
     state = str(getattr(said, "sqlstate", None) or "")
+    if isinstance(error, asyncpg.InvalidCachedStatementError):
+        return Unavailable("the tables have changed since the statement was prepared")
     if not isinstance(error, DBAPIError) and not state:
         return Unavailable(f"the database does not answer: {type(error).__name__}")
     if state in _AGAIN or state.startswith(_AWAY):

@@ -1,8 +1,21 @@
-"""The schedule of faults is drawn from the seed alone; the run itself is ``make chaos``."""
+"""Withdrawals under kills, in short: what ``make chaos`` does with five hundred of them."""
 
 from __future__ import annotations
 
+import pytest
+
 from tests.chaos.faults import ROUND, fault_order
+from tests.chaos.run import Plan, perform
+
+
+class TestChaos:
+    @pytest.mark.timeout(1_200)
+    async def test_thirty_withdrawals_under_a_kill_a_second_equal_the_banks_book(self) -> None:
+        """I1 … I7, I12: nothing lost, nothing paid twice, with every fault of the bank on."""
+        report = await perform(Plan(withdrawals=30, seed=4), print)
+        assert report.wrong == []
+        assert sum(report.outcomes.values()) == 30
+        assert sum(report.kills.values()) >= 30
 
 
 class TestFaults:

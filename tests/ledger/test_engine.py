@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -33,6 +35,37 @@ async def _as_owner(owner_url: str, statements: str) -> None:
         assert raw is not None
         await raw.execute(statements)
     await engine.dispose()
+
+
+class TestInTransaction:
+    async def test_cut_off_while_it_rolls_back_it_leaves_nothing_open(
+        self, database_url: str
+    ) -> None:
+        """C-06: a worker that stops cancels what it does, more than once."""
+        engine = make_engine(database_url, pool_size=1)
+        for _ in range(20):
+            sleep = "SELECT pg_sleep(5)"
+            task = asyncio.create_task(in_transaction(engine, lambda c: fetch(c, sleep, ())))  # noqa: B023
+            await asyncio.sleep(0.02)
+            for _ in range(3):
+                task.cancel()
+                await asyncio.sleep(0)
+            await asyncio.gather(task, return_exceptions=True)
+            rows = await in_transaction(engine, lambda c: fetch(c, "SELECT 1 AS one", ()))
+            assert rows[0].one == 1
+        await engine.dispose()
+
+    async def test_a_migration_beside_it_is_tried_again(
+        self, database_url: str, owner_url: str
+    ) -> None:
+        """Design 3: what was prepared before a deployment's migration is prepared anew."""
+        engine = make_engine(database_url, pool_size=1)
+        await _as_owner(owner_url, "CREATE TABLE t (a int); GRANT ALL ON t TO public")
+        before = await in_transaction(engine, lambda c: fetch(c, "SELECT * FROM t", ()))
+        await _as_owner(owner_url, "ALTER TABLE t ALTER a TYPE text; INSERT INTO t VALUES ('x')")
+        after = await in_transaction(engine, lambda c: fetch(c, "SELECT * FROM t", ()))
+        await engine.dispose()
+        assert (before, [tuple(row) for row in after]) == ([], [("x",)])
 
 
 class TestCopyRows:
