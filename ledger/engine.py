@@ -141,7 +141,7 @@ async def copy_rows(
 ) -> None:
     """Insert ``rows`` by COPY, 1.4 times as fast as from arrays; in a begun transaction only."""
     raw = driver(connection)
-    if not raw.is_in_transaction():
+    if _outside(raw):
         raise BookBroken("a copy outside a transaction would stand when the rest falls")
     await raw.copy_records_to_table(table, records=rows, columns=columns)
 
@@ -153,7 +153,7 @@ async def _transaction(raw: asyncpg.Connection) -> AsyncIterator[None]:
         async with raw.transaction():
             yield
     finally:
-        if raw.is_in_transaction():
+        if not raw.is_closed() and raw.is_in_transaction():
             raw.terminate()
 
 
@@ -168,9 +168,14 @@ async def _alive(connection: AsyncConnection) -> asyncpg.Connection:
 async def _begun(connection: AsyncConnection) -> asyncpg.Connection:
     """The driver's connection in a transaction; SQLAlchemy begins with a statement of its own."""
     raw = driver(connection)
-    if not raw.is_in_transaction():
+    if _outside(raw):
         await connection.exec_driver_sql("SELECT 1")
     return raw
+
+
+def _outside(raw: asyncpg.Connection) -> bool:
+    """Whether it is in no transaction; one that is closed says nothing about itself."""
+    return not raw.is_closed() and not raw.is_in_transaction()
 
 
 def _lost_key_race(error: BaseException | None) -> bool:

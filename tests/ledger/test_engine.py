@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from ledger.book import Book
-from ledger.engine import copy_rows, fetch, in_transaction, make_engine
+from ledger.engine import copy_rows, driver, fetch, in_transaction, make_engine
 from ledger.orders import OrderBook
 from ledger.snapshot import snapshot
 from tests.ledger.support import hold, open_account
@@ -53,6 +53,26 @@ class TestInTransaction:
             await asyncio.gather(task, return_exceptions=True)
             rows = await in_transaction(engine, lambda c: fetch(c, "SELECT 1 AS one", ()))
             assert rows[0].one == 1
+        await engine.dispose()
+
+    async def test_a_connection_lost_between_two_statements_is_replaced(
+        self, database_url: str, owner_url: str
+    ) -> None:
+        """F03: the work is run again from its start."""
+        engine, tries = make_engine(database_url, pool_size=1), 0
+        cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+
+        async def work(connection: AsyncConnection) -> int:
+            nonlocal tries
+            tries += 1
+            await fetch(connection, "SELECT 1", ())
+            if tries == 1:
+                await _as_owner(owner_url, f"{cut} AND datname = current_database()")
+                while not driver(connection).is_closed():
+                    await asyncio.sleep(0.01)
+            return int((await fetch(connection, "SELECT 2", ()))[0][0])
+
+        assert (await in_transaction(engine, work), tries) == (2, 2)
         await engine.dispose()
 
     async def test_a_migration_beside_it_is_tried_again(
