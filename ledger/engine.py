@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, TypeVar, cast
 
 import asyncpg
@@ -148,12 +148,24 @@ async def copy_rows(
 
 @asynccontextmanager
 async def _transaction(raw: asyncpg.Connection) -> AsyncIterator[None]:
-    """Commit or roll back. Whose rolling back is cut off, too, leaves nothing open behind."""
+    """Commit or roll back; what undid the work is raised, however the rolling back goes.
+
+    A connection that was cut off in between is ended: the next one on it would be a part of a
+    transaction that nobody commits.
+    """
+    transaction, whole = raw.transaction(), False
     try:
-        async with raw.transaction():
-            yield
+        await transaction.start()
+        yield
+        await transaction.commit()
+        whole = True
+    except BaseException:
+        with suppress(*DATABASE_ERRORS):
+            await transaction.rollback()
+            whole = True
+        raise
     finally:
-        if not raw.is_closed() and raw.is_in_transaction():
+        if not whole:
             raw.terminate()
 
 

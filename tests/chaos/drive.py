@@ -90,7 +90,8 @@ async def until_answered(ask: Callable[[], Awaitable[T]]) -> T:
     """The answer, asked for again and again while nobody is there; a refusal is an answer."""
     while True:
         try:
-            return await asyncio.wait_for(ask(), 60)
+            async with asyncio.timeout(60):
+                return await ask()
         except (Unavailable, TimeoutError, OSError):
             await asyncio.sleep(ASK_AGAIN_S)
 

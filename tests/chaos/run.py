@@ -110,7 +110,9 @@ async def _drive_all(
         if done % 25 == 0:
             say(f"{done} of {len(asked)} have come to an end")
 
-    await asyncio.gather(*(one(request) for request in asked))
+    async with asyncio.TaskGroup() as together:
+        for request in asked:
+            together.create_task(one(request))
 
 
 async def _quiet(cluster: Cluster, driver: Driver, asked: Sequence[WithdrawalRequest]) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import random
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from ledger.book import Book
-from ledger.engine import copy_rows, driver, fetch, in_transaction, make_engine
+from ledger.engine import copy_rows, driver, execute, fetch, in_transaction, make_engine
 from ledger.orders import OrderBook
 from ledger.snapshot import snapshot
 from tests.ledger.support import hold, open_account
@@ -55,6 +56,29 @@ class TestInTransaction:
             assert rows[0].one == 1
         await engine.dispose()
 
+    async def test_cut_off_anywhere_what_was_answered_stands(
+        self, database_url: str, owner_url: str
+    ) -> None:
+        """C-06: no later transaction becomes a part of one that was cut off while it began."""
+        engine, answered = make_engine(database_url, pool_size=1), set()
+        rng = random.Random(4)  # noqa: S311
+        await _as_owner(owner_url, "CREATE TABLE t (a int); GRANT ALL ON t TO public")
+        insert = "INSERT INTO t VALUES ($1)"
+        for number in range(200):
+            work = in_transaction(engine, lambda c: execute(c, insert, (number,)))  # noqa: B023
+            task = asyncio.create_task(work)
+            if number % 2:
+                await asyncio.sleep(rng.random() * 0.01)
+                task.cancel()
+            if (await asyncio.gather(task, return_exceptions=True))[0] is None:
+                answered.add(number)
+        await engine.dispose()
+        other = make_engine(database_url, pool_size=1)
+        rows = await in_transaction(other, lambda c: fetch(c, "SELECT a FROM t", ()))
+        await other.dispose()
+        assert 100 <= len(answered) < 200
+        assert answered <= {row.a for row in rows}
+
     async def test_a_connection_lost_between_two_statements_is_replaced(
         self, database_url: str, owner_url: str
     ) -> None:
@@ -68,7 +92,7 @@ class TestInTransaction:
             await fetch(connection, "SELECT 1", ())
             if tries == 1:
                 await _as_owner(owner_url, f"{cut} AND datname = current_database()")
-                while not driver(connection).is_closed():
+                while not driver(connection).is_closed():  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
             return int((await fetch(connection, "SELECT 2", ()))[0][0])
 
