@@ -86,7 +86,7 @@ async def in_transaction(engine: AsyncEngine, work: Callable[[AsyncConnection], 
     """Run ``work`` in one transaction and commit. Raises Unavailable, BookBroken."""
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            async with engine.connect() as connection, _transaction(await _alive(connection)):
+            async with engine.connect() as connection, _transaction(await alive(connection)):
                 return await work(connection)
         except DATABASE_ERRORS as error:
             failure = failure_of(error)
@@ -169,7 +169,7 @@ async def _transaction(raw: asyncpg.Connection) -> AsyncIterator[None]:
             raw.terminate()
 
 
-async def _alive(connection: AsyncConnection) -> asyncpg.Connection:
+async def alive(connection: AsyncConnection) -> asyncpg.Connection:
     """The driver's connection; another one where the server has left it."""
     if driver(connection).is_closed():
         await connection.invalidate()

@@ -29,6 +29,9 @@ END $$;
 CREATE TRIGGER cut_off BEFORE INSERT ON transfers FOR EACH ROW EXECUTE FUNCTION cut_off()"""
 
 
+_CUT_ALL = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+
+
 async def _as_owner(owner_url: str, statements: str) -> None:
     engine = create_async_engine(owner_url)
     async with engine.begin() as connection:
@@ -84,14 +87,13 @@ class TestInTransaction:
     ) -> None:
         """F03: the work is run again from its start."""
         engine, tries = make_engine(database_url, pool_size=1), 0
-        cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
 
         async def work(connection: AsyncConnection) -> int:
             nonlocal tries
             tries += 1
             await fetch(connection, "SELECT 1", ())
             if tries == 1:
-                await _as_owner(owner_url, f"{cut} AND datname = current_database()")
+                await _as_owner(owner_url, f"{_CUT_ALL} AND datname = current_database()")
                 while not driver(connection).is_closed():  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
             return int((await fetch(connection, "SELECT 2", ()))[0][0])
@@ -134,6 +136,20 @@ class TestCopyRows:
                 await copy_rows(connection, "holds", ("account", "order_id"), [(1, "O1")])
         async with engine.connect() as connection:
             assert await connection.scalar(text("SELECT count(*) FROM holds")) == 0
+
+
+class TestSnapshot:
+    async def test_a_connection_that_the_server_left_is_replaced(
+        self, database_url: str, owner_url: str
+    ) -> None:
+        """F03: a reader after a restart is not told that the database is away."""
+        engine = make_engine(database_url, pool_size=1)
+        await in_transaction(engine, lambda c: fetch(c, "SELECT 1", ()))
+        await _as_owner(owner_url, f"{_CUT_ALL} AND datname = current_database()")
+        await asyncio.sleep(0.1)
+        async with snapshot(engine) as connection:
+            assert (await fetch(connection, "SELECT 2", ()))[0][0] == 2
+        await engine.dispose()
 
 
 class TestMakeEngine:
