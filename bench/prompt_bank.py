@@ -26,7 +26,7 @@ from tillkeeper.contracts.payment import PaymentInstruction
 from tillkeeper.rules.days import day_of
 from tillkeeper.sealing import KeyRing
 
-TOLD_EVERY_S: Final = 5.0
+TOLD_EVERY_S: Final = 2.0
 """How often a file tells what was debited since the last one."""
 
 

@@ -15,7 +15,8 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, TypeVar, cast
 
 import asyncpg
-from sqlalchemy.exc import DBAPIError, InterfaceError
+from sqlalchemy import event
+from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -45,6 +46,9 @@ DATABASE_ERRORS: Final = (
 """What a statement may raise; what bypasses SQLAlchemy raises the driver's own, an internal one
 where the server hangs up between two statements."""
 
+_AGED: Final = (asyncpg.InvalidCachedStatementError, asyncpg.OutdatedSchemaCacheError)
+"""A migration has passed the statements of every connection of the pool."""
+
 _STATEMENTS_KEPT: Final = 500
 """More than there are, so that a session prepares each of them once."""
 
@@ -60,7 +64,7 @@ Observe = Callable[[int, float], None]
 
 def make_engine(url: str, *, pool_size: int = 8, observe: Observe | None = None) -> AsyncEngine:
     """An engine whose sessions speak UTC and never wait for a lock longer than 10 s."""
-    return create_async_engine(
+    engine = create_async_engine(
         url,
         pool_size=pool_size,
         max_overflow=0,
@@ -80,19 +84,23 @@ def make_engine(url: str, *, pool_size: int = 8, observe: Observe | None = None)
             },
         },
     )
+    event.listen(engine.sync_engine, "checkout", _refuse_dead)
+    return engine
 
 
 async def in_transaction(engine: AsyncEngine, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
     """Run ``work`` in one transaction and commit. Raises Unavailable, BookBroken."""
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            async with engine.connect() as connection, _transaction(await alive(connection)):
+            async with engine.connect() as connection, _transaction(driver(connection)):
                 return await work(connection)
         except DATABASE_ERRORS as error:
             failure = failure_of(error)
             final = isinstance(failure, BookBroken) and not _lost_key_race(error)
             if final or attempt == ATTEMPTS:
                 raise failure from error
+            if isinstance(error, _AGED):
+                await engine.dispose()
             await asyncio.sleep(PAUSE_S * 2**attempt)
     raise AssertionError("unreachable")
 
@@ -169,12 +177,10 @@ async def _transaction(raw: asyncpg.Connection) -> AsyncIterator[None]:
             raw.terminate()
 
 
-async def alive(connection: AsyncConnection) -> asyncpg.Connection:
-    """The driver's connection; another one where the server has left it."""
-    if driver(connection).is_closed():
-        await connection.invalidate()
-        await connection.get_raw_connection()
-    return driver(connection)
+def _refuse_dead(dbapi: Any, _record: Any, _proxy: Any) -> None:
+    """The server has left it, so it has left the others, too: none of them is given out."""
+    if dbapi.driver_connection.is_closed():
+        raise InvalidatePoolError
 
 
 async def _begun(connection: AsyncConnection) -> asyncpg.Connection:
@@ -203,8 +209,10 @@ def failure_of(error: Exception) -> Unavailable | BookBroken:
     """What a database error means for the caller; a lost connection is safe to try again."""
     said = error.orig if isinstance(error, DBAPIError) else error
     state = str(getattr(said, "sqlstate", None) or "")
-    if isinstance(error, asyncpg.InvalidCachedStatementError):
+    if isinstance(error, _AGED):
         return Unavailable("the tables have changed since the statement was prepared")
+    if isinstance(error, asyncpg.InterfaceError) and "another operation" in str(error):
+        return BookBroken("two statements at once on one connection")
     if not isinstance(error, DBAPIError) and not state:
         return Unavailable(f"the database does not answer: {type(error).__name__}")
     if state in _AGAIN or state.startswith(_AWAY):

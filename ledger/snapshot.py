@@ -12,7 +12,7 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from ledger.engine import DATABASE_ERRORS, alive, execute, expect_scans, failure_of
+from ledger.engine import DATABASE_ERRORS, execute, expect_scans, failure_of
 
 WORK_MEM: Final = "128MB"
 """Memory of one sort: a million lines of a statement sort in it without touching the disk."""
@@ -26,7 +26,6 @@ async def snapshot(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     """
     try:
         async with engine.connect() as connection:
-            await alive(connection)
             await connection.execution_options(
                 isolation_level="REPEATABLE READ", postgresql_readonly=True
             )

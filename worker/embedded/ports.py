@@ -10,6 +10,7 @@ from worker.refusal import CannotStart
 from worker.settings import PREFIX
 
 LOOPBACK = "127.0.0.1"
+_WITHIN_S = 5
 
 
 def listen(host: str, port: int, *, what: str, setting: str) -> socket.socket:
@@ -46,7 +47,8 @@ def _keep_from_others(probe: socket.socket) -> None:
     """Leave a connection in TIME_WAIT: who asks for any port is not given this one, who asks for
     this one gets it.
     """
-    with socket.create_connection(probe.getsockname()) as near:
+    probe.settimeout(_WITHIN_S)
+    with socket.create_connection(probe.getsockname(), timeout=_WITHIN_S) as near:
         far, _ = probe.accept()
         far.close()
         near.recv(1)
