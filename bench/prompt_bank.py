@@ -27,7 +27,7 @@ from tillkeeper.rules.days import day_of
 from tillkeeper.sealing import KeyRing
 
 TOLD_EVERY_S: Final = 2.0
-"""How often a file tells what was debited since the last one."""
+"""How often a file tells what was debited since the last one; it caps what flies at 60 a second."""
 
 
 class PromptBank:
