@@ -56,7 +56,7 @@ test: $(READY) ## All tests, against real PostgreSQL and Temporal servers.
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n $(WORKERS) --dist loadgroup
 
 chaos: $(READY) ## N withdrawals while everything is killed; then the bank's own book is the judge.
-	@echo "==> $$N withdrawals, a kill a second, every fault of the bank; seed $$SEED (500 take some 20 minutes)"
+	@echo "==> $$N withdrawals, a kill a second, every fault of the bank; seed $$SEED (500 take some 15 minutes)"
 	@$(BIN)/python -m tests.chaos --count "$$N" --seed "$$SEED"
 
 bench: $(READY) ## Ratios of the book, the bank reader and the lifecycles against references of the same run.

@@ -100,15 +100,15 @@ async def spend_token(
     Rejected(TOKEN_SPENT | TOKEN_EXPIRED | TOKEN_INVALID | …).
     """
     digest = decision_digest(decision)
-    expired, bound = at >= token.expires_at, token.bound not in (None, digest)
+    expired, elsewhere = at >= token.expires_at, token.bound not in (None, digest)
     row = (token.token_id, digest, decision.subject, token.subject, at)
-    if not expired and not bound and await fetch(connection, _SPEND, row):
+    if not expired and not elsewhere and await fetch(connection, _SPEND, row):
         return True
     if await _spent_on(connection, token, digest):
         return False
     if expired:
         raise Rejected(Code.TOKEN_EXPIRED, detail="the token has expired")
-    if bound:
+    if elsewhere:
         raise Rejected(Code.TOKEN_INVALID, detail="the token was made for another decision")
     raise Broken("a token is spent and yet it is not")
 

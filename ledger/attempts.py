@@ -95,7 +95,7 @@ async def mark_sending(
 async def stop_if_paid(connection: AsyncConnection, row: PaymentRow, at: datetime) -> bool:
     """Whether an attempt that nobody has marked must not leave: an earlier one was paid after all.
 
-    It is refused then, and a person chooses.
+    It is refused then, and a person chooses. ``row`` may be older than the lock that is taken here.
     """
     if row.attempt == 1 or row.state is not PaymentState.RECORDED:
         return False

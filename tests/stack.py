@@ -29,6 +29,11 @@ from worker.embedded.postgres import LOGIN, EmbeddedPostgres
 from worker.embedded.temporal import temporal_binary
 
 _TEMPLATE = "tillkeeper_template"
+END_OTHERS = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+ WHERE datname = current_database() AND pid <> pg_backend_pid()"""
+"""Ends every connection to this database but its own, as a restart of PostgreSQL does."""
+
 SEARCH_ATTRIBUTES: tuple[SearchAttributeKey[Any], ...] = (
     SearchAttributeKey.for_keyword("Merchant"),
     SearchAttributeKey.for_keyword("Lifecycle"),

@@ -14,7 +14,7 @@ from ledger.book import Book
 from ledger.engine import execute, fetch, in_transaction, make_engine
 from ledger.orders import OrderBook
 from tests.ledger.support import DAY, figures, hold, open_account, top_up, topup_requests
-from tests.stack import Database
+from tests.stack import END_OTHERS, Database
 from tillkeeper.contracts.book import TransferKind, TransferRequest, TransferResult
 from tillkeeper.contracts.errors import BookBroken, Code, Rejected, Unavailable
 from tillkeeper.contracts.money import AMOUNT_MINOR_MAX
@@ -310,10 +310,7 @@ class TestFailures:
         owner = create_async_engine(database.owner_url)
         for number in range(3):
             async with owner.begin() as connection:
-                await connection.execute(
-                    text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                         " WHERE datname = current_database() AND pid <> pg_backend_pid()")
-                )  # fmt: skip
+                await connection.execute(text(END_OTHERS))
             await Book(engine).post([_withdrawal(number, 100)])
         await owner.dispose()
         assert await _balances(engine) == (700, 0, 0)

@@ -11,7 +11,7 @@ from temporalio.client import WorkflowExecutionStatus
 from temporalio.common import SearchAttributeKey
 
 from tests.ledger.support import DAY, figures, open_account
-from tests.stack import Database
+from tests.stack import END_OTHERS, Database
 from tests.workflows.support import Platform
 from tillkeeper.contracts.errors import Code
 from tillkeeper.contracts.order import OrderEvent, OrderMessage, OrderOutcome, OrderResult
@@ -36,10 +36,7 @@ class TestHandOver:
             name = make_url(database.owner_url).database
             await connection.execute(text(f'ALTER DATABASE "{name}" CONNECTION LIMIT 0'))
             try:
-                await connection.execute(
-                    text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                         " WHERE datname = current_database() AND pid <> pg_backend_pid()")
-                )  # fmt: skip
+                await connection.execute(text(END_OTHERS))
                 workflow_id = await platform.till.hand_over(message)
                 assert await platform.till.hand_over(message) == workflow_id
                 handle = platform.client.get_workflow_handle(workflow_id, result_type=OrderOutcome)
