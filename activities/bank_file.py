@@ -8,6 +8,7 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 from temporalio import activity
+from temporalio.common import WorkflowIDReusePolicy
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.failures import failing_typed, one_transaction
@@ -22,9 +23,11 @@ from ledger.bank.telling import CreditedRequest, credited_by, days_of, payments_
 from ledger.engine import in_transaction
 from ledger.payments import apply_statuses
 from ledger.receiving import Receiver
+from tillkeeper.contracts import reconciliation
 from tillkeeper.contracts.account import account_workflow_id
 from tillkeeper.contracts.bank import BankFile
 from tillkeeper.contracts.bank_file import (
+    AccountDay,
     AccountDays,
     BankFileCommand,
     BankFileDoor,
@@ -35,6 +38,7 @@ from tillkeeper.contracts.bank_file import (
 )
 from tillkeeper.contracts.errors import Code, Rejected, Unavailable
 from tillkeeper.contracts.payment import OUTCOME_SIGNAL, payout_workflow_id
+from tillkeeper.contracts.reconciliation import ReconciliationStart, reconciliation_workflow_id
 from tillkeeper.contracts.topup import topup_workflow_id
 
 ENTRIES_PER_TRANSACTION: Final = 500
@@ -71,17 +75,25 @@ class BankFileActivities(BankFileDoor):
             return await one_transaction(self._house.engine, lambda c: self._next(c, command))
 
     @activity.defn
+    async def hand_on_bank_file(self, command: BankFileCommand) -> BankFileView:
+        """Tell all whom the file concerns, have its days compared, note that this is done."""
+        async with failing_typed(), heartbeating():
+            await self._tell(command.digest)
+            for one in (await self._days(command.digest)).days:
+                await _look_at(one)
+            return await in_transaction(self._house.engine, lambda c: self._end(c, command))
+
+    @activity.defn
     async def tell_bank_file(self, command: BankFileCommand) -> Told:
         """Nudge all whom the file concerns; whoever has ended needs no nudge."""
         async with failing_typed(), heartbeating():
-            told = await self._tell_credited(command.digest)
-            return Told(lifecycles=told + await self._tell_payments(command.digest))
+            return Told(lifecycles=await self._tell(command.digest))
 
     @activity.defn
     async def days_of_bank_file(self, command: BankFileCommand) -> AccountDays:
         """The days that the file speaks of."""
-        days = await one_transaction(self._house.engine, lambda c: days_of(c, command.digest))
-        return AccountDays(days=days)
+        async with failing_typed():
+            return await self._days(command.digest)
 
     @activity.defn
     async def end_bank_file(self, command: BankFileCommand) -> BankFileView:
@@ -135,6 +147,13 @@ class BankFileActivities(BankFileDoor):
         except OSError as error:
             raise Unavailable(f"a refused file stays: {type(error).__name__}") from error
 
+    async def _tell(self, digest: str) -> int:
+        return await self._tell_credited(digest) + await self._tell_payments(digest)
+
+    async def _days(self, digest: str) -> AccountDays:
+        days = await in_transaction(self._house.engine, lambda c: days_of(c, digest))
+        return AccountDays(days=days)
+
     async def _tell_credited(self, digest: str) -> int:
         after = told = 0
         while page := await self._credited(digest, after):
@@ -175,6 +194,21 @@ def _unknown() -> Rejected:
 async def _nudge(nudges: Sequence[tuple[str, str]]) -> int:
     """Signal lifecycles side by side; answers how many there were to signal."""
     return sum(await asyncio.gather(*(_signal(*nudge) for nudge in nudges)))
+
+
+async def _look_at(one: AccountDay) -> None:
+    """Have a day compared (again): start its run, or nudge the one that there is."""
+    try:
+        await activity.client().start_workflow(
+            reconciliation.WORKFLOW,
+            ReconciliationStart(account=one.account, day=one.day, paced=True),
+            id=reconciliation_workflow_id(one.account, one.day),
+            task_queue=activity.info().task_queue,
+            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+            start_signal=reconciliation.LOOK,
+        )
+    except RPCError as error:
+        raise Unavailable(f"Temporal refused for now: {error.status.name}") from None
 
 
 async def _signal(workflow_id: str, signal: str) -> bool:

@@ -105,7 +105,7 @@ async def _start(digest: str, *, fresh: bool) -> bool:
         try:
             await workflow.start_child_workflow(
                 bank_file.WORKFLOW,
-                BankFileRequest(digest=digest),
+                BankFileRequest(digest=digest, hands_on=True),
                 id=workflow_id,
                 id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
                 parent_close_policy=workflow.ParentClosePolicy.ABANDON,

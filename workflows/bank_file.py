@@ -61,10 +61,11 @@ class BankFileWorkflow(Lifecycle):
             await self.end_refused(self._refused)
         try:
             await self._work_off(request)
+            afresh = BankFileRequest(digest=request.digest, hands_on=request.hands_on)
             while not await self._over():
                 if self._long:
-                    await self._go_on(BankFileRequest(digest=request.digest))
-                await self._work_off(BankFileRequest(digest=request.digest))
+                    await self._go_on(afresh)
+                await self._work_off(afresh)
         except Rejected as refusal:
             await self.end_refused(refusal)
         return self.view()
@@ -98,11 +99,14 @@ class BankFileWorkflow(Lifecycle):
             return
         if not request.told:
             await self._book(request)
-            await self.through(door.tell_bank_file, self._command, pace=TELLING)
-        await self._reconcile(request)
+        if not request.hands_on:
+            await self._tell_in_steps(request)
         # Whoever came before this look is seen by it.
         self._brought_again = False
-        self._seen(await self.through(door.end_bank_file, self._command))
+        if request.hands_on:
+            self._seen(await self.through(door.hand_on_bank_file, self._command, pace=TELLING))
+        else:
+            self._seen(await self.through(door.end_bank_file, self._command))
 
     async def _book(self, request: BankFileRequest) -> None:
         """Entries, one transaction for some hundreds, until nothing is left."""
@@ -119,8 +123,10 @@ class BankFileWorkflow(Lifecycle):
             if more and self._long:
                 await self._go_on(request)
 
-    async def _reconcile(self, request: BankFileRequest) -> None:
-        """Have the days compared that the file speaks of (C-14)."""
+    async def _tell_in_steps(self, request: BankFileRequest) -> None:
+        """Tell all, and have the days compared that the file speaks of (C-14)."""
+        if not request.told:
+            await self.through(BankFileDoor.tell_bank_file, self._command, pace=TELLING)
         found: AccountDays = await self.through(BankFileDoor.days_of_bank_file, self._command)
         for number, one in enumerate(found.days):
             if number < request.days:

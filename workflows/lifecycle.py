@@ -198,6 +198,11 @@ class Lifecycle:
         workflow.upsert_search_attributes([NEEDS_PERSON.value_set(False)])
 
 
+def carried(last: M | None) -> M | None:
+    """What the run before saw, where this run continues one: nobody else is believed."""
+    return last if workflow.info().continued_run_id else None
+
+
 def seconds_until(moment: datetime) -> float:
     """Seconds from now to ``moment``, never negative."""
     return max(0.0, (moment - workflow.now()).total_seconds())

@@ -49,6 +49,7 @@ from workflows.lifecycle import (
     NEEDS_PERSON,
     Lifecycle,
     Listener,
+    carried,
     hears_nudge,
     seconds_until,
 )
@@ -94,6 +95,7 @@ class PayoutWorkflow(Lifecycle):
         self._start, self._refused = start_input(raw, PayoutStart, _id_of)
         self._name = "" if self._start is None else _current(self._start)
         self._watched = self._start is not None and self._start.watched
+        self._last = None if self._start is None else carried(self._start.known)
         super().__init__(() if self._start is None else self._start.not_understood)
 
     @workflow.run
@@ -113,7 +115,7 @@ class PayoutWorkflow(Lifecycle):
         await self.drained()
         if self._goes_on:
             passed = {
-                "not_understood": self.not_understood, "current": self._name, "known": None,
+                "not_understood": self.not_understood, "current": self._name, "known": self._view,
                 "watched": self._watched,
             }  # fmt: skip
             workflow.continue_as_new(self._start.model_copy(update=passed))
@@ -123,7 +125,7 @@ class PayoutWorkflow(Lifecycle):
     @workflow.query
     def view(self) -> PayoutView:
         """The payment with its dated steps; payee and account are masked."""
-        seen = self._view or PayoutView(end_to_end_id=self._name)
+        seen = self._view or self._last or PayoutView(end_to_end_id=self._name)
         return seen.model_copy(
             update={"not_understood": self.not_understood, "needs_person": self.needs_person}
         )
@@ -234,7 +236,7 @@ class PayoutWorkflow(Lifecycle):
             workflow.upsert_search_attributes([NEEDS_PERSON.value_set(True)])
             workflow.logger.error("waits for a person: %s", stuck)
         patience = timedelta(seconds=self._patience())
-        in_time = await self._until(lambda: mended() or self._nudged, patience)
+        in_time = await self._until(lambda: mended() or self._nudged or self._long, patience)
         self._nudged = False
         if self.needs_person == stuck:
             self.needs_person = ""
@@ -267,6 +269,8 @@ class PayoutWorkflow(Lifecycle):
         except asyncio.CancelledError:
             self.note_cancel()
             return
+        if self._long and not self._nudged and look is PayoutDoor.read_payment:
+            return
         self._nudged = False
         try:
             await self._look(look, AT_THE_BANK if look is PayoutDoor.ask_about_payment else QUICK)
@@ -274,20 +278,21 @@ class PayoutWorkflow(Lifecycle):
             await self._mend(look, refusal)
 
     async def _rest(self, patience: float) -> None:
-        """Until a nudge. Raises TimeoutError after ``patience`` seconds."""
+        """Until a nudge, or a run long enough. Raises TimeoutError after ``patience`` seconds."""
         if self._view is None or self._view.rail is Rail.FILE:
-            await workflow.wait_condition(lambda: self._nudged, timeout=patience)
+            await workflow.wait_condition(lambda: self._nudged or self._long, timeout=patience)
             return
         rung = self._alarm.at(workflow.now() + timedelta(seconds=patience))
-        await workflow.wait_condition(lambda: self._nudged or rung())
-        if not self._nudged:
+        await workflow.wait_condition(lambda: self._nudged or self._long or rung())
+        if rung() and not self._nudged:
             raise TimeoutError
 
     async def _try_again(self) -> None:
         """When it is due, record the next attempt and go on with it."""
         due = None if self._view is None else self._view.retry_at
-        if due is not None and seconds_until(due):
-            await self._until(lambda: False, due - workflow.now())
+        wait = due is not None and seconds_until(due)
+        if wait and await self._until(lambda: self._long, timedelta(seconds=wait)):
+            return
         view = await self.through(PayoutDoor.record_next_attempt, self._command)
         self._name = view.end_to_end_id
         self._seen(view)

@@ -44,6 +44,9 @@ EVERY: Final = timedelta(days=1)
 SOON: Final = timedelta(minutes=1)
 """After days before were found to disagree: they may explain this one."""
 
+LOOKS_APART: Final = timedelta(seconds=10)
+"""Files that come closer together share a look; whoever asks for one is answered at once."""
+
 GIVES_UP_AFTER: Final = timedelta(days=90)
 LOOKING: Final = Pace(within=timedelta(minutes=2), heartbeat=timedelta(seconds=30))
 """A year of a thousand movements a day takes two seconds."""
@@ -66,6 +69,8 @@ class ReconciliationWorkflow(Lifecycle):
         # A look answers whoever asked before it began.
         self._asked = 1
         self._looked = 0
+        self._looked_at: datetime | None = None
+        self._at_once = False
         self._soon = False
         self._passed_on: tuple[date, ...] = ()
         super().__init__(() if self._start is None else self._start.not_understood)
@@ -77,6 +82,7 @@ class ReconciliationWorkflow(Lifecycle):
             await self.end_refused(self._refused)
         while True:
             if not self._idle:
+                await self._pause(self._start)
                 await self._look(self._start)
                 if self._refused is not None:
                     await self.end_refused(self._refused)
@@ -111,6 +117,7 @@ class ReconciliationWorkflow(Lifecycle):
         """Compare now, and answer how the day was found."""
         understood(raw, ReconciliationStart)
         self._asked += 1
+        self._at_once = True
         mine = self._asked
         await workflow.wait_condition(lambda: self._looked >= mine or self._refused is not None)
         if self._refused is not None:
@@ -144,8 +151,22 @@ class ReconciliationWorkflow(Lifecycle):
     def _over(self) -> bool:
         return self._clean or self._late
 
+    async def _pause(self, start: ReconciliationStart) -> None:
+        """Let nudges gather that come close upon a look."""
+        if self._looked_at is None or not start.paced:
+            return
+        due = self._looked_at + LOOKS_APART
+        while not self._at_once and workflow.now() < due:
+            try:
+                wait_s = seconds_until(due)
+                await workflow.wait_condition(lambda: self._at_once, timeout=wait_s)
+            except TimeoutError:
+                return
+            except asyncio.CancelledError:
+                self.note_cancel()
+
     async def _look(self, start: ReconciliationStart) -> None:
-        asked = self._asked
+        asked, self._at_once = self._asked, False
         try:
             view = await self.through(
                 ReconciliationDoor.reconcile_day,
@@ -157,7 +178,7 @@ class ReconciliationWorkflow(Lifecycle):
         except Rejected as refusal:
             self._refused = refusal
             return
-        self._looked = asked
+        self._looked, self._looked_at = asked, workflow.now()
         self._seen(view)
         await self._pass_on(start, view)
 
@@ -179,7 +200,8 @@ class ReconciliationWorkflow(Lifecycle):
         """Until a nudge, the next day's look, or the day to give up."""
         until = min(workflow.now() + (SOON if self._soon else EVERY), self._since + GIVES_UP_AFTER)
         try:
-            await workflow.wait_condition(lambda: not self._idle, timeout=seconds_until(until))
+            wait_s = seconds_until(until)
+            await workflow.wait_condition(lambda: not self._idle or self._long, timeout=wait_s)
         except TimeoutError:
             self._asked += 1
         except asyncio.CancelledError:
@@ -220,7 +242,7 @@ async def look_at_day(account: int, day: date) -> None:
         try:
             await workflow.start_child_workflow(
                 WORKFLOW,
-                ReconciliationStart(account=account, day=day),
+                ReconciliationStart(account=account, day=day, paced=True),
                 id=workflow_id,
                 id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
                 parent_close_policy=workflow.ParentClosePolicy.ABANDON,

@@ -40,6 +40,7 @@ from workflows.lifecycle import (
     NEEDS_PERSON,
     Lifecycle,
     Listener,
+    carried,
     hears,
     hears_nudge,
 )
@@ -63,6 +64,16 @@ def _id_of(start: WithdrawalStart) -> str:
     return withdrawal_workflow_id(start.merchant, start.request)
 
 
+def _unanswered(start: WithdrawalStart | None) -> WithdrawalView:
+    return WithdrawalView(
+        merchant="" if start is None else start.merchant,
+        currency="" if start is None else start.currency,
+        request="" if start is None else start.request,
+        amount_minor=0 if start is None else start.amount_minor,
+        state=WithdrawalState.SUBMITTED,
+    )
+
+
 @workflow.defn(name=WORKFLOW)
 class WithdrawalWorkflow(Lifecycle):
     """One request; its result is the final view."""
@@ -74,6 +85,7 @@ class WithdrawalWorkflow(Lifecycle):
         self._alarm = Alarm()
         self._paying: asyncio.Task[PayoutView | None] | None = None
         self._start, self._refused = start_input(raw, WithdrawalStart, _id_of)
+        self._last = None if self._start is None else carried(self._start.last)
         super().__init__(() if self._start is None else self._start.not_understood)
 
     @workflow.run
@@ -88,21 +100,14 @@ class WithdrawalWorkflow(Lifecycle):
             await self._go_on()
         await self.drained()
         if self._state.open:
-            carried = {"not_understood": self.not_understood}
-            workflow.continue_as_new(self._start.model_copy(update=carried))
+            passed = {"last": self._view, "not_understood": self.not_understood}
+            workflow.continue_as_new(self._start.model_copy(update=passed))
         return self.view()
 
     @workflow.query
     def view(self) -> WithdrawalView:
         """The request with its dated steps (P-27, P-73); payee and account are masked."""
-        start = self._start
-        seen = self._view or WithdrawalView(
-            merchant="" if start is None else start.merchant,
-            currency="" if start is None else start.currency,
-            request="" if start is None else start.request,
-            amount_minor=0 if start is None else start.amount_minor,
-            state=WithdrawalState.SUBMITTED,
-        )
+        seen = self._view or self._last or _unanswered(self._start)
         return seen.model_copy(
             update={"not_understood": self.not_understood, "needs_person": self.needs_person}
         )

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from datetime import UTC, date, datetime
+from typing import Any
 
 import pytest
+from temporalio.client import WorkflowHandle
 from temporalio.testing import ActivityEnvironment
 
 from activities import bank_file as activities
@@ -186,7 +188,21 @@ class TestBroken:
         view = await asked
         assert (view.state, view.waiting, view.told) == (BankFileState.BOOKED, 0, True)
 
-    async def test_cancel_while_days_are_handed_over_leaves_none_out(
+    async def test_every_day_between_two_statements_is_compared(self, platform: Platform) -> None:
+        """C-14: handed on by the activity that tells all whom the file concerns."""
+        await imported(platform, camt053([Moved(100, "Z1")], day=date(2024, 4, 10)))
+        body = camt053([Moved(100, "Z2")], opening=100, day=date(2024, 5, 6))
+        view = await imported(platform, body)
+        assert view.told
+
+        async def compared() -> bool:
+            return len(await platform.rows("SELECT 1 FROM reconciliations")) == 27
+
+        await eventually(compared)
+        handle = platform.client.get_workflow_handle(f"bank-file/{view.digest}")
+        assert await _ran(handle) == {"read_bank_file", "book_bank_file", "hand_on_bank_file"}
+
+    async def test_cancel_while_a_run_in_steps_hands_days_over_leaves_none_out(
         self, platform: Platform
     ) -> None:
         """C-14: the request is noted, every day is compared."""
@@ -255,9 +271,11 @@ class TestGoesOn:
             id=f"bank-file/{name}", task_queue=platform.task_queue, result_type=BankFileView,
         )  # fmt: skip
         assert (await handle.result()).state is BankFileState.BOOKED
-        history = await handle.fetch_history()
-        ran = {
-            event.activity_task_scheduled_event_attributes.activity_type.name
-            for event in history.events
-        }
-        assert ran - {""} == {"read_bank_file", "days_of_bank_file", "end_bank_file"}
+        assert await _ran(handle) == {"read_bank_file", "days_of_bank_file", "end_bank_file"}
+
+
+async def _ran(handle: WorkflowHandle[Any, Any]) -> set[str]:
+    """The activities of a run, by name."""
+    events = (await handle.fetch_history()).events
+    names = {event.activity_task_scheduled_event_attributes.activity_type.name for event in events}
+    return names - {""}

@@ -24,13 +24,17 @@ from tests.gateways.bank.simulator.support import OTHER, Simulator, running
 from tests.ledger.payment_support import said
 from tests.workflows.support import Platform, eventually
 from tests.workflows.teller_support import AMOUNT, Teller, teller_on
+from tillkeeper.contracts.errors import Unavailable
 from tillkeeper.contracts.payment import (
     FailureClass,
     PaymentInstruction,
     PaymentState,
     PayoutCommand,
+    PayoutView,
 )
 from tillkeeper.rules.days import day_bounds, day_of
+from worker.run import build_worker
+from workflows import payout
 
 DAY = timedelta(days=1)
 Work = Callable[[], Awaitable[None]]
@@ -445,6 +449,78 @@ class TestHold:
             await handle.execute_update("resume", result_type=str)
             assert (await resting.ends(handle)).state is PaymentState.PAID
         await resting.agree()
+
+    async def test_while_no_worker_serves_the_bank_a_person_is_told(
+        self, resting: Teller, temporal: WorkflowEnvironment, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """P-71: after its patience in the queue; nothing has left, and it goes on by itself."""
+        assert payout.GIVEN.queued == timedelta(minutes=15)
+        # No time is skipped while a call lies in its queue.
+        soon = dataclasses.replace(payout.GIVEN, queued=timedelta(seconds=1))
+        monkeypatch.setattr(payout, "GIVEN", soon)
+        name = await resting.remitting()
+        platform = resting.platform
+        async with build_worker(platform.client, platform.house, task_queue=platform.task_queue):
+            handle = await resting.start(name)
+
+            async def waits() -> bool:
+                return (await resting.view(handle)).needs_person == "submit_payment: UNAVAILABLE"
+
+            await eventually(waits)
+        assert resting.bank.movements() == []
+        assert await resting.payments() == [("RECORDED", "http", 1)]
+        async with platform.worker():
+            await temporal.fast_forward(handle, payout.TRY_AGAIN_AFTER)
+            done = await resting.ends(handle)
+        assert (done.state, done.needs_person) == (PaymentState.PAID, "")
+        await resting.agree()
+
+
+class TestContinued:
+    async def test_a_new_run_shows_what_the_one_before_saw_until_it_has_looked(
+        self, resting: Teller, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """P-73: a payment that the bank accepted is not shown as merely recorded."""
+
+        async def away(*_: object) -> PayoutView:
+            raise Unavailable("away")
+
+        name = await resting.remitting()
+        async with resting.platform.worker():
+            handle = await resting.start(name)
+            await resting.reaches(handle, PaymentState.ACCEPTED)
+            first = (await handle.describe()).run_id
+            with monkeypatch.context() as patch:
+                patch.setattr(PayoutActivities, "_view", away)
+                for _ in range(4):
+                    await asyncio.gather(*(handle.signal("nothing") for _ in range(100)))
+
+                async def another() -> bool:
+                    return (await handle.describe()).run_id != first
+
+                await eventually(another, within_s=20)
+                shown = await resting.view(handle)
+                assert (shown.state, shown.amount_minor) == (PaymentState.ACCEPTED, AMOUNT)
+            assert (await resting.ends(handle)).state is PaymentState.PAID
+
+    async def test_a_starter_is_not_believed_before_the_first_look(
+        self, resting: Teller, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Design §3: whoever starts a run cannot have it show a payment that was not made."""
+        name = await resting.remitting()
+        looked = asyncio.Event()
+
+        async def away(*_: object) -> PayoutView:
+            looked.set()
+            raise Unavailable("away")
+
+        monkeypatch.setattr(PayoutActivities, "_view", away)
+        async with resting.platform.worker():
+            known = PayoutView(end_to_end_id=name, state=PaymentState.PAID)
+            handle = await resting.start(name, known=known)
+            await looked.wait()
+            assert (await resting.view(handle)).state is PaymentState.RECORDED
+            await handle.terminate()
 
 
 class TestTogether:

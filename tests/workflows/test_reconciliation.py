@@ -27,7 +27,7 @@ from tillkeeper.contracts.reconciliation import (
 )
 from worker import registry
 from worker.run import workflow_runner
-from workflows.reconciliation import ReconciliationWorkflow
+from workflows.reconciliation import LOOKS_APART, ReconciliationWorkflow
 
 TUESDAY = MONDAY + timedelta(days=1)
 RUNNING = WorkflowExecutionStatus.RUNNING
@@ -76,6 +76,12 @@ async def state_is(handle: Handle, state: ReconciliationState) -> None:
         return (await handle.query(ReconciliationWorkflow.view)).state is state
 
     await eventually(found)
+
+
+async def looks(handle: Handle) -> int:
+    """How often the run has compared its day."""
+    events = (await handle.fetch_history()).events
+    return sum(event.HasField("activity_task_scheduled_event_attributes") for event in events)
 
 
 class TestLook:
@@ -214,9 +220,60 @@ class TestWait:
         assert (await latest.describe()).status is RUNNING
 
 
+class TestPace:
+    async def test_nudges_close_upon_a_look_share_the_next_one(
+        self, platform: Platform, bank: Bank, temporal: WorkflowEnvironment
+    ) -> None:
+        """C-14: 10 s apart, and none is lost."""
+        await bank.states(MONDAY, 300_00)
+        made = await bank.by_hand(1, noon(MONDAY))
+        handle = await start(platform, bank, paced=True)
+        await state_is(handle, DIFFERENT)
+        await bank.as_owner("DELETE FROM transfers WHERE id = $1 RETURNING id", made)
+        for _ in range(5):
+            await handle.signal(LOOK)
+        await asyncio.sleep(1)
+        assert (await handle.describe()).status is RUNNING
+        await temporal.fast_forward(handle, LOOKS_APART)
+        assert (await handle.result()).state is CLEAN
+        assert await looks(handle) == 2
+
+    async def test_whoever_asks_is_answered_at_once(self, platform: Platform, bank: Bank) -> None:
+        """C-14: by a look of its own time, which the nudges before it share."""
+        await bank.states(MONDAY, 300_00)
+        await bank.by_hand(1, noon(MONDAY))
+        handle = await start(platform, bank, paced=True)
+        await state_is(handle, DIFFERENT)
+        await handle.signal(LOOK)
+        before = datetime.now(UTC)
+        view = await platform.till.reconcile(bank.account, MONDAY)
+        assert view.checked_at is not None
+        assert timedelta() <= view.checked_at - before < timedelta(seconds=9)
+        assert await looks(handle) == 2
+
+    async def test_a_cancel_between_two_looks_stops_nothing(
+        self, platform: Platform, bank: Bank, temporal: WorkflowEnvironment
+    ) -> None:
+        """Only the day itself decides."""
+        await bank.states(MONDAY, 300_00)
+        await bank.by_hand(1, noon(MONDAY))
+        handle = await start(platform, bank, paced=True)
+        await state_is(handle, DIFFERENT)
+        await handle.signal(LOOK)
+        await handle.cancel()
+        await temporal.fast_forward(handle, LOOKS_APART)
+
+        async def looked_twice() -> bool:
+            return await looks(handle) == 2
+
+        await eventually(looked_twice)
+        noted = (await handle.query(ReconciliationWorkflow.view)).not_understood
+        assert [one.name for one in noted] == ["cancel"]
+
+
 class TestNudge:
     async def test_look_at_day_starts_nudges_and_starts_anew(
-        self, platform: Platform, bank: Bank
+        self, platform: Platform, bank: Bank, temporal: WorkflowEnvironment
     ) -> None:
         """C-14: whether the day's run is not there, runs, or has ended."""
         await bank.states(MONDAY, 300_00)
@@ -243,6 +300,7 @@ class TestNudge:
             await state_is(tuesday, DIFFERENT)
             await bank.as_owner("DELETE FROM transfers WHERE id = $1 RETURNING id", made)
             await nudge()
+            await temporal.fast_forward(tuesday, LOOKS_APART)
             assert (await tuesday.result()).state is CLEAN
             again = (await handle_of(platform, bank, MONDAY).result()).checked_at
             assert first is not None
@@ -268,8 +326,8 @@ class TestNudge:
             return any(timer.start_to_fire_timeout.seconds == 60 for timer in timers)
 
         await eventually(looks_soon)
-        # No time is skipped while a child runs, hence a nudge instead of the minute.
-        await tuesday.signal(LOOK)
+        # No time is skipped while a child runs, hence a question instead of the minute.
+        await platform.till.reconcile(bank.account, TUESDAY)
         assert (await tuesday.result()).state is CLEAN
 
 

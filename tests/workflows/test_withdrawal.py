@@ -12,11 +12,12 @@ import pytest
 import pytest_asyncio
 from temporalio.testing import WorkflowEnvironment
 
+from ledger.withdrawals import Withdrawals
 from tests.workflows.support import Platform, bank_details, eventually, refused
 from tests.workflows.withdrawal_support import CANCEL, People, no, people_on, starting, yes
 from tillkeeper.contracts.account import ProvideBankDetails, SetStanding
 from tillkeeper.contracts.approval import Verdict
-from tillkeeper.contracts.errors import Code
+from tillkeeper.contracts.errors import Code, Unavailable
 from tillkeeper.contracts.withdrawal import (
     WORKFLOW,
     WithdrawalState,
@@ -293,8 +294,8 @@ class TestReminders:
         assert view.requested_at is not None
         handle, clock = people.handle(), Clock(people, temporal)
         for day in range(1, 41):
-            # A run that has just continued as new knows nothing before its first look.
-            before = await people.becomes(WithdrawalState.WAITING_APPROVAL)
+            before = await people.seen()
+            assert before.state is WithdrawalState.WAITING_APPROVAL
             due = view.requested_at + day * DAY
             assert before.remind_at == due
             assert before.escalated is (day > 3)
@@ -312,7 +313,7 @@ class TestReminders:
         assert timedelta(0) <= items[0].opened_at - dues[2] < LATE
         described = await handle.describe()
         assert described.search_attributes["NeedsPerson"] == [True]
-        shown = await people.becomes(WithdrawalState.WAITING_APPROVAL)
+        shown = await people.seen()
         assert shown.reminders == 40
         at = await clock.now()
         assert (await people.approve(shown, at=at)).state is WithdrawalState.REMITTING
@@ -333,6 +334,29 @@ class TestReminders:
         assert view.state is WithdrawalState.REMITTING
         assert [d.actor for d in view.decisions] == ["O2", "F1"]
         assert len(view.not_understood) == 20
+
+    async def test_a_new_run_shows_what_the_one_before_saw_until_it_has_looked(
+        self, people: People, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """P-73: its steps and dates are there while the database is away; nobody else's are."""
+
+        async def away(*_: object) -> None:
+            raise Unavailable("away")
+
+        shown, handle = await people.ask(), people.handle()
+        first = (await handle.describe()).run_id
+        with monkeypatch.context() as patch:
+            patch.setattr(Withdrawals, "submit", away)
+            for _ in range(4):
+                await asyncio.gather(*(handle.signal("nothing") for _ in range(100)))
+
+            async def another() -> bool:
+                return (await handle.describe()).run_id != first
+
+            await eventually(another, within_s=20)
+            seen = await people.seen()
+            assert seen == shown.model_copy(update={"not_understood": seen.not_understood})
+        assert (await people.approve(shown)).state is WithdrawalState.REMITTING
 
 
 class Clock:

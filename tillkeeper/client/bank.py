@@ -24,7 +24,7 @@ class BankCalls(Calls):
 
         Raises Rejected(BANK_FILE_UNKNOWN), Unavailable where it takes longer than a call may.
         """
-        request = BankFileRequest(digest=digest)
+        request = BankFileRequest(digest=digest, hands_on=True)
         workflow_id = bank_file_workflow_id(digest)
         await self._started(bank_file.WORKFLOW, workflow_id, request, reuse=ANEW, nudge=AGAIN)
         return await self._recorded(workflow_id, BankFileView, missing=Code.BANK_FILE_UNKNOWN)

@@ -24,7 +24,7 @@ class ReconciliationCalls(Calls):
 
         ``account`` is its number in the book. Raises Rejected(BANK_ACCOUNT_UNKNOWN), Unavailable.
         """
-        start = at_the_door(ReconciliationStart, {"account": account, "day": day})
+        start = at_the_door(ReconciliationStart, {"account": account, "day": day, "paced": True})
         workflow_id = reconciliation_workflow_id(account, day)
         operation = self._starting(WORKFLOW, workflow_id, start, reuse=ANEW)
         try:

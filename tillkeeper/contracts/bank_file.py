@@ -51,11 +51,14 @@ class BankFileState(StrEnum):
 class BankFileRequest(Model):
     """Work off the file that is kept under ``digest``.
 
-    A later run of the lifecycle says how far the one before came: whether all whom the file
-    concerns were told, and how many ``days`` were handed to reconciliation.
+    ``hands_on``: one activity tells all whom the file concerns and has its days compared. A run
+    that began before this was so does it in steps, as its history has it; a later run of such a
+    lifecycle says how far the one before came: whether all were ``told``, and how many ``days``
+    were handed to reconciliation.
     """
 
     digest: Digest
+    hands_on: bool = False
     told: bool = False
     days: int = 0
     not_understood: tuple[NotUnderstood, ...] = ()
@@ -147,6 +150,13 @@ class BankFileDoor(Protocol):
 
     async def book_bank_file(self, command: BankFileCommand) -> Batch:
         """Book the next entries in one transaction."""
+        ...
+
+    async def hand_on_bank_file(self, command: BankFileCommand) -> BankFileView:
+        """Nudge the top-ups, accounts and payments that the file moved, have its days compared.
+
+        Noted, unless the file is to be read again; answers the file as it stands (C-14).
+        """
         ...
 
     async def tell_bank_file(self, command: BankFileCommand) -> Told:

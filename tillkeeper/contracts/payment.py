@@ -272,8 +272,8 @@ class PayoutStart(Model):
     """Send a recorded payment and see it through; carried on when the run continues as new.
 
     Whatever was not recorded before is not paid, so nobody pays by starting a run. ``current`` is
-    the attempt that the run has come to, ``known`` the payment as the starter saw it, ``watched``
-    whether a withdrawal is to be nudged at the end.
+    the attempt that the run has come to, ``known`` the payment as the starter or the run before
+    saw it, ``watched`` whether a withdrawal is to be nudged at the end.
     """
 
     end_to_end_id: Identifier

@@ -73,10 +73,15 @@ class Difference(Model):
 
 
 class ReconciliationStart(Model):
-    """The day to compare. ``since`` and what follows carry a long wait into the next run."""
+    """The day to compare. ``since`` and what follows carry a long wait into the next run.
+
+    ``paced``: nudges that come close together share a look. A run that began before this was so
+    looks at each, as its history has it.
+    """
 
     account: AccountId
     day: Day
+    paced: bool = False
     since: Moment | None = None
     not_understood: tuple[NotUnderstood, ...] = ()
 

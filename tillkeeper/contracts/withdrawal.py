@@ -81,16 +81,6 @@ class WithdrawalRequest(Model):
     entry_point: Identifier = "api"
 
 
-class WithdrawalStart(WithdrawalRequest):
-    """What a run starts with: the request, and what earlier runs have to pass on."""
-
-    not_understood: tuple[NotUnderstood, ...] = ()
-
-    def body(self) -> WithdrawalRequest:
-        """The request alone."""
-        return WithdrawalRequest.model_validate(self.model_dump(exclude={"not_understood"}))
-
-
 class CancelWithdrawal(Model):
     """The merchant withdraws a request that is not approved yet."""
 
@@ -142,6 +132,20 @@ class WithdrawalView(Model):
     not_understood: tuple[NotUnderstood, ...] = ()
     needs_person: str = ""
     fingerprint: str = ""
+
+
+class WithdrawalStart(WithdrawalRequest):
+    """What a run starts with: the request, and what earlier runs have to pass on.
+
+    ``last`` is what the run before saw: people see it until this one has looked.
+    """
+
+    last: WithdrawalView | None = None
+    not_understood: tuple[NotUnderstood, ...] = ()
+
+    def body(self) -> WithdrawalRequest:
+        """The request alone."""
+        return WithdrawalRequest.model_validate(self.model_dump(exclude={"last", "not_understood"}))
 
 
 class WithdrawalCommand(Model, Generic[Body]):
