@@ -94,13 +94,15 @@ class NewPayment:
 class Moved:
     """What an entry of the bank moved by a payment, in minor units; ``at`` is when we learned it.
 
-    ``reason`` is the bank's code where it came back.
+    ``reason`` is the bank's code where it came back; ``received``: it came back before its debit
+    was told, and is in the book as a receipt.
     """
 
     entry: int
     amount: int
     at: datetime
     reason: str | None = None
+    received: bool = False
 
 
 async def record_payment(
@@ -204,7 +206,7 @@ async def payment_returned(
     booked = await _booked_at(connection, row, moved.entry)
     if booked is None or row.state is not PaymentState.PAID or row.amount != moved.amount:
         return False
-    ending = Ending(moved.at, _code([moved.reason or ""]))
+    ending = Ending(moved.at, _code([moved.reason or ""]), received=moved.received)
     await _decide(connection, row, PaymentState.RETURNED, ending)
     await purpose_of(row.subject).returned(sheet, row, booked, ending)
     return True

@@ -44,13 +44,15 @@ class Ending(NamedTuple):
     """How a payment ended: the bank's code, and when we learned it.
 
     ``retry_at`` is set where a refused payment is tried again. What people
-    decide ``at_desk`` is closed there.
+    decide ``at_desk`` is closed there. What came back was ``received`` where it is in the book as
+    a receipt already.
     """
 
     at: datetime
     reason: str | None = None
     retry_at: datetime | None = None
     at_desk: bool = False
+    received: bool = False
 
 
 class Purpose(Protocol):
@@ -237,8 +239,11 @@ class Withdrawal:
         """The money is available again, dues first (P-46, C-13)."""
         waiting = await self.locked(sheet.connection, row, WithdrawalState.PAID)
         subject = returned_subject(row.end_to_end_id)
+        kind = TransferKind.WITHDRAWAL_SENT_BACK
+        if ending.received:
+            kind = TransferKind.RECEIPT_SENT_BACK
         await sheet.credit(
-            TransferKind.WITHDRAWAL_SENT_BACK, owner_of(sheet, waiting), amount=row.amount,
+            kind, owner_of(sheet, waiting), amount=row.amount,
             effect=Effect(subject, subject, booked),
         )  # fmt: skip
         await _note(

@@ -16,6 +16,7 @@ from typing import Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ledger.audit import SYSTEM, Act
+from ledger.bank.early import early_return
 from ledger.bank.entries import (
     LUMP,
     Entry,
@@ -253,8 +254,20 @@ class _Batch:
         moved = Moved(entry.id, entry.amount, self._at)
         if ours and await payment_debited(self._connection, self._sheet, ours.id, moved):
             self._pay(entry, ours, subject_of(ours.end_to_end_id))
+            await self._came_back_before(ours)
         else:
             self._suspend(entry, ItemKind.UNKNOWN_DEBIT)
+
+    async def _came_back_before(self, ours: OurPayment) -> None:
+        """What came back before this debit was told is no receipt but that payment (C-13)."""
+        early = await early_return(self._connection, ours, self._at)
+        if early is None:
+            return
+        if await payment_returned(self._connection, self._sheet, ours.id, early.moved):
+            await close_receipts(
+                self._connection, self._receiver.accounts, [early.digest], ReceiptState.SENT_BACK,
+                self._act("send_receipt_back"),
+            )  # fmt: skip
 
     async def _came_back(self, entry: Entry) -> bool:
         """Whether the entry brings back a payment of ours (C-13).

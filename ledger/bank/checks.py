@@ -146,12 +146,14 @@ _PAYMENTS: Final = """
 WITH settled AS (
     SELECT subject, target FROM work_items WHERE kind = 'UNKNOWN_DEBIT' AND outcome = 'PAID'),
 moved AS (
-    SELECT subject, kind, min(id) AS first, count(*) AS times, min(amount) AS amount,
+    SELECT subject, CASE kind WHEN 'receipt_sent_back' THEN 'withdrawal_sent_back' ELSE kind END
+           AS kind, min(id) AS first, count(*) AS times, min(amount) AS amount,
            min(currency) AS currency, split_part(subject, '/', 2) AS name
       FROM transfers
      WHERE kind IN ('receipt_return_paid', 'receipt_return_failed', 'return_settled',
-                    'withdrawal_paid', 'withdrawal_settled', 'withdrawal_sent_back')
-        OR (kind = 'receipt' AND subject LIKE 'payment/%') GROUP BY subject, kind),
+                    'withdrawal_paid', 'withdrawal_settled', 'withdrawal_sent_back',
+                    'receipt_sent_back')
+        OR (kind = 'receipt' AND subject LIKE 'payment/%') GROUP BY 1, 2),
 wanted AS (
     SELECT p.id, p.state, p.amount, p.currency,
            CASE WHEN s.subject IS NULL THEN w.kind ELSE w.by_people END AS kind,

@@ -57,6 +57,7 @@ class TransferKind(StrEnum):
     WITHDRAWAL_RETURNED = "withdrawal_returned"
     WITHDRAWAL_SETTLED = "withdrawal_settled"
     WITHDRAWAL_SENT_BACK = "withdrawal_sent_back"
+    RECEIPT_SENT_BACK = "receipt_sent_back"
     DUES_HELD = "dues_held"
     DUES_SETTLED = "dues_settled"
     DUES_CLEARED = "dues_cleared"

@@ -67,6 +67,7 @@ class ReceiptState(StrEnum):
     """What became of a receipt; REPORTED until it is booked. A foreign one is refused, not kept.
 
     REVERSED: the bank took it back. DETAILED: its entry's parts have become receipts instead.
+    SENT_BACK: it was a payment of ours that came back, as its debit has told since (C-13).
     """
 
     REPORTED = "REPORTED"
@@ -76,6 +77,7 @@ class ReceiptState(StrEnum):
     RETURNED = "RETURNED"
     REVERSED = "REVERSED"
     DETAILED = "DETAILED"
+    SENT_BACK = "SENT_BACK"
 
 
 class ReceiptView(Model):

@@ -76,6 +76,9 @@ TEMPLATES: Final = MappingProxyType(
         _K.WITHDRAWAL_RETURNED: Template(_B.WITHDRAWING, _B.AVAILABLE, income=True),  # T9
         _K.WITHDRAWAL_SETTLED: Template(_B.WITHDRAWING, _B.UNMATCHED_PAYMENTS),  # T8, by people
         _K.WITHDRAWAL_SENT_BACK: Template(_B.BANK, _B.AVAILABLE, income=True),  # C-13
+        _K.RECEIPT_SENT_BACK: Template(
+            _B.UNMATCHED_RECEIPTS, _B.AVAILABLE, income=True
+        ),  # likewise
         _K.DUES_HELD: Template(_B.AVAILABLE, _B.FROZEN),  # T10, with DUES_CLEARED
         _K.DUES_SETTLED: Template(_B.AVAILABLE, _B.FEE_INCOME, income=False),  # T11, likewise
         _K.DUES_CLEARED: Template(_B.DUES_UNEARNED, _B.DUES),  # T10, T11
