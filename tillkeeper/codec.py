@@ -9,10 +9,11 @@ open.
 
 import logging
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from google.protobuf.message import DecodeError
 from temporalio.api.common.v1 import Payload
+from temporalio.common import RawValue
 from temporalio.contrib.pydantic import PydanticPayloadConverter
 from temporalio.converter import (
     DataConverter,
@@ -24,9 +25,28 @@ from tillkeeper.contracts.errors import Code, KeyUnknown, SealBroken
 from tillkeeper.sealing import KeyRing, key_id_of
 
 SEALED_ENCODING: Final = b"binary/encrypted"
+SEVERAL_ENCODING: Final = b"several"
+"""Stands for more payloads than one input has."""
+
 PURPOSE: Final = "temporal-payload"
 
 _log = logging.getLogger(__name__)
+
+
+class OneInput(PydanticPayloadConverter):
+    """Reads several payloads where one is expected as one that nobody understands.
+
+    Everything of ours takes one input at most. What the SDK would make of two is an error before
+    the workflow begins, which leaves it running, stuck, for ever.
+    """
+
+    def from_payloads(
+        self, payloads: Sequence[Payload], type_hints: list[type] | None = None
+    ) -> list[Any]:
+        """The values; of several payloads whose types are not told, one raw value."""
+        if len(payloads) > 1 and not type_hints:
+            return [RawValue(Payload(metadata={"encoding": SEVERAL_ENCODING}))]
+        return super().from_payloads(payloads, type_hints)
 
 
 class SealingCodec(PayloadCodec):
@@ -68,9 +88,9 @@ class SealingCodec(PayloadCodec):
 def data_converter(ring: KeyRing | None) -> DataConverter:
     """Return the converter every client and worker uses; without a ring, payloads stay in clear."""
     if ring is None:
-        return DataConverter(payload_converter_class=PydanticPayloadConverter)
+        return DataConverter(payload_converter_class=OneInput)
     return DataConverter(
-        payload_converter_class=PydanticPayloadConverter,
+        payload_converter_class=OneInput,
         payload_codec=SealingCodec(ring),
         failure_converter_class=DefaultFailureConverterWithEncodedAttributes,
     )

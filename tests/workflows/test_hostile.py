@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from datetime import timedelta
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.api.common.v1 import Payload
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
+from temporalio.common import RawValue
 from temporalio.testing import WorkflowEnvironment
+from temporalio.workflow import _Definition
 
 from tests.workflows.support import Platform, eventually, make_platform, refused
 from tillkeeper.client import Tillkeeper
@@ -19,6 +23,7 @@ from tillkeeper.contracts.receipt import ReceiptState, receipt_digest
 from tillkeeper.contracts.topup import CancelTopUp, TopUpState, topup_workflow_id
 from tillkeeper.failures import refusal_in
 from tillkeeper.sealing import KeyRing
+from worker import registry
 
 CANCEL = CancelTopUp(reason="不再需要", actor="u1")
 
@@ -171,3 +176,37 @@ class TestDowntime:
         async with idle.worker():
             view = await asyncio.wait_for(reported, timedelta(seconds=20).total_seconds())
         assert (view.state, view.reason) == (ReceiptState.CREDITED, None)
+
+
+class TestSeveralInputs:
+    @pytest.mark.parametrize("lifecycle", registry.WORKFLOWS)
+    async def test_a_start_with_two_inputs_is_refused_and_wedges_nothing(
+        self, platform: Platform, lifecycle: type
+    ) -> None:
+        """Design §3: a start input that does not parse ends the run, whatever it consists of."""
+        name = str(_Definition.must_from_class(lifecycle).name)
+        for second in ({}, RawValue(Payload(metadata={"encoding": b"odd"}, data=b"\xff"))):
+            handle = await platform.client.start_workflow(
+                name, args=[{"merchant": "M1"}, second], id=f"two/{uuid.uuid4().hex}",
+                task_queue=platform.task_queue,
+            )  # fmt: skip
+            with pytest.raises(WorkflowFailureError) as failed:
+                await asyncio.wait_for(handle.result(), 15)
+            refusal = refusal_in(failed.value)
+            assert refusal is not None
+            assert refusal.codes == (Code.INPUT_NOT_UNDERSTOOD,)
+
+    async def test_the_business_id_is_still_good_for_an_honest_request(
+        self, platform: Platform
+    ) -> None:
+        """C-02: whoever started it with two inputs has taken nothing away."""
+        await platform.configured()
+        topup = platform.topup()
+        workflow_id = topup_workflow_id(topup.merchant, topup.request)
+        handle = await platform.client.start_workflow(
+            "TopUp", args=[topup, topup], id=workflow_id, task_queue=platform.task_queue
+        )
+        with pytest.raises(WorkflowFailureError):
+            await handle.result()
+        view = await platform.till.request_topup(topup)
+        assert view.state is TopUpState.WAITING_REMITTANCE
