@@ -11,11 +11,14 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 from temporalio import activity
 
-from activities.failures import one_transaction
+from activities.failures import failing_typed, one_transaction
 from activities.house import House
+from activities.nudging import nudge_all
 from ledger.accounts import PrepaidAccount, account_view, holdings
 from ledger.audit import SYSTEM, Act
+from ledger.engine import in_transaction
 from ledger.topups import expire_overdue
+from ledger.withdrawal_rows import waiting_runs
 from tillkeeper.contracts.account import (
     AccountCommand,
     AccountDoor,
@@ -31,6 +34,7 @@ from tillkeeper.contracts.account import (
     SetStanding,
 )
 from tillkeeper.contracts.errors import Broken, Code, Reason, Rejected
+from tillkeeper.contracts.withdrawal import CHANGED_SIGNAL
 from tillkeeper.rules.alerts import (
     alert_refusals,
     contact_refusals,
@@ -67,8 +71,16 @@ class AccountActivities(AccountDoor):
     async def provide_bank_details(
         self, command: AccountCommand[ProvideBankDetails]
     ) -> AccountView:
-        """Bind the details, or keep waiting for usable ones; refuse a wrong name (P-04, P-05)."""
-        return await one_transaction(self._house.engine, lambda c: self._bind(c, command))
+        """Bind the details, or keep waiting for usable ones; refuse a wrong name (P-04, P-05).
+
+        Whoever is to approve a withdrawal sees the new payee and no other (P-69).
+        """
+        async with failing_typed():
+            view, waiting = await in_transaction(
+                self._house.engine, lambda c: self._rebound(c, command)
+            )
+            await nudge_all((one, CHANGED_SIGNAL) for one in waiting)
+            return view
 
     @activity.defn
     async def configure_alerts(self, command: AccountCommand[ConfigureAlerts]) -> AccountView:
@@ -99,6 +111,12 @@ class AccountActivities(AccountDoor):
     async def read_account(self, command: AccountCommand[None]) -> AccountView:
         """The account as it stands."""
         return await one_transaction(self._house.engine, lambda c: self._read(c, command))
+
+    async def _rebound(
+        self, connection: AsyncConnection, command: AccountCommand[ProvideBankDetails]
+    ) -> tuple[AccountView, list[str]]:
+        view = await self._bind(connection, command)
+        return view, await waiting_runs(connection, command.merchant, command.currency)
 
     async def _open(
         self, connection: AsyncConnection, command: AccountCommand[OpenAccount]

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 from temporalio import activity
 from temporalio.common import WorkflowIDReusePolicy
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.service import RPCError
 
 from activities.failures import failing_typed, one_transaction
 from activities.heart import heartbeating
 from activities.house import House
+from activities.nudging import nudge_all
 from gateways.bank.reading import read_bank_bytes
 from ledger.bank.booking import Booker, book_entries
 from ledger.bank.files import FileRow, file_body, file_row, file_told, refuse_file
@@ -163,14 +163,16 @@ class BankFileActivities(BankFileDoor):
                 for one in page
                 if one.activated
             }
-            told += await _nudge([*topups, *sorted(accounts)])
+            told += await nudge_all([*topups, *sorted(accounts)])
             after = page[-1].id
         return told
 
     async def _tell_payments(self, digest: str) -> int:
         after = told = 0
         while page := await self._payments(digest, after):
-            told += await _nudge([(payout_workflow_id(name), OUTCOME_SIGNAL) for _, name in page])
+            told += await nudge_all(
+                [(payout_workflow_id(name), OUTCOME_SIGNAL) for _, name in page]
+            )
             after = page[-1][0]
         return told
 
@@ -191,11 +193,6 @@ def _unknown() -> Rejected:
     return Rejected(Code.BANK_FILE_UNKNOWN, detail="no such file is kept")
 
 
-async def _nudge(nudges: Sequence[tuple[str, str]]) -> int:
-    """Signal lifecycles side by side; answers how many there were to signal."""
-    return sum(await asyncio.gather(*(_signal(*nudge) for nudge in nudges)))
-
-
 async def _look_at(one: AccountDay) -> None:
     """Have a day compared (again): start its run, or nudge the one that there is."""
     try:
@@ -209,14 +206,3 @@ async def _look_at(one: AccountDay) -> None:
         )
     except RPCError as error:
         raise Unavailable(f"Temporal refused for now: {error.status.name}") from None
-
-
-async def _signal(workflow_id: str, signal: str) -> bool:
-    """Nudge one lifecycle; one that has ended reads the database no more, and need not."""
-    try:
-        await activity.client().get_workflow_handle(workflow_id).signal(signal)
-    except RPCError as error:
-        if error.status is RPCStatusCode.NOT_FOUND:
-            return False
-        raise Unavailable(f"Temporal refused for now: {error.status.name}") from None
-    return True

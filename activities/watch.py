@@ -18,11 +18,12 @@ from temporalio import activity
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.service import RPCError
 
 from activities.failures import failing_typed
 from activities.heart import heartbeating
 from activities.house import House
+from activities.nudging import nudge_all
 from ledger.engine import in_transaction
 from ledger.lost_runs import PAGE, WATCHED, LostRun, lost_runs
 from tillkeeper.contracts.errors import Unavailable
@@ -121,7 +122,8 @@ async def _begun(lifecycle: str, lost: LostRun) -> _Begun:
     if how is _Begun.REVIVED:
         _log.warning("%s did not run and was started again", lost.workflow_id)
         if lost.waits is not None:
-            await _asked(_nudge(activity.client(), lost.waits))
+            # It may be lost itself, and comes next.
+            await nudge_all([(lost.waits, CHANGED_SIGNAL)])
     if how is _Begun.ENDED:
         _log.error("%s ended well, and its row is open", lost.workflow_id)
     return how
@@ -143,15 +145,6 @@ async def _start(client: Client, lifecycle: str, lost: LostRun) -> _Begun:
         completed = known.status is WorkflowExecutionStatus.COMPLETED
         return _Begun.ENDED if completed else _Begun.RUNNING
     return _Begun.REVIVED
-
-
-async def _nudge(client: Client, workflow_id: str) -> None:
-    """Have whoever waits for the run look again; it may be lost itself, and comes next."""
-    try:
-        await client.get_workflow_handle(workflow_id).signal(CHANGED_SIGNAL)
-    except RPCError as error:
-        if error.status is not RPCStatusCode.NOT_FOUND:
-            raise
 
 
 async def _asked(call: Awaitable[Answer]) -> Answer:

@@ -46,6 +46,10 @@ SELECT {_COLUMNS} FROM withdrawals
    AND ($3::timestamptz IS NULL OR requested_at >= $3)
  ORDER BY requested_at, id LIMIT $4"""
 
+_WAITING: Final = """
+SELECT request FROM withdrawals
+ WHERE merchant = $1 AND currency = $2 AND state = 'WAITING_APPROVAL' ORDER BY id"""
+
 _LOCK: Final = f"{_READ} FOR NO KEY UPDATE"
 """Of one table only: whoever waited for the lock reads the row as it is then."""
 
@@ -138,6 +142,12 @@ async def listed(
     """Withdrawals, the oldest first; those asked for at ``since`` or later."""
     named = None if states is None else [state.value for state in states]
     return [_row(row) for row in await fetch(connection, _LISTED, (merchant, named, since, limit))]
+
+
+async def waiting_runs(connection: AsyncConnection, merchant: str, currency: str) -> list[str]:
+    """The workflow ids of a merchant's withdrawals that wait for an approval."""
+    rows = await fetch(connection, _WAITING, (merchant, currency))
+    return [withdrawal_workflow_id(merchant, row.request) for row in rows]
 
 
 async def locked(connection: AsyncConnection, merchant: str, request: str) -> WithdrawalRow:

@@ -24,6 +24,7 @@ from workflows.account import AccountWorkflow
 from workflows.approval import DelegationWorkflow, PolicyChangeWorkflow
 from workflows.bank_exchange import BankExchangeWorkflow
 from workflows.bank_file import BankFileWorkflow
+from workflows.late import LateWordWorkflow
 from workflows.order import OrderMessageWorkflow
 from workflows.payout import PayoutWorkflow
 from workflows.receipt import ReceiptWorkflow
@@ -48,6 +49,7 @@ WORKFLOWS: Final[tuple[type, ...]] = (
     WithdrawalWorkflow,
     PolicyChangeWorkflow,
     DelegationWorkflow,
+    LateWordWorkflow,
     RunWatchWorkflow,
 )
 

@@ -84,14 +84,22 @@ class PolicyChangeWorkflow(Lifecycle):
 
     @workflow.update
     async def proposed(self, raw: RawValue) -> PolicyView:
-        """Wait for the answer to the proposal; another body is refused (C-02)."""
-        asked = understood(raw, ProposePolicy).without_token()
+        """Wait for the answer to the proposal; another body is refused (C-02).
+
+        Whoever proposes it again has his own token verified.
+        """
+        body = understood(raw, ProposePolicy)
+        asked = body.without_token()
         await workflow.wait_condition(lambda: self._view is not None or self._refused is not None)
         if self._refused is not None:
             raise as_failure(self._refused)
         if self._start is None or fingerprint(asked) != fingerprint(self._start.without_token()):
             detail = "this change came with another policy, date or reason"
             raise as_failure(Rejected(Code.KEY_REUSED, detail=detail))
+        if body.token != self._start.token and workflow.patched("proposed-again"):
+            with refusals_told():
+                async with self.lock:
+                    await self._through(ApprovalDoor.propose_policy, body)
         return self.view()
 
     @workflow.update

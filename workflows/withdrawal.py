@@ -74,6 +74,13 @@ def _unanswered(start: WithdrawalStart | None) -> WithdrawalView:
     )
 
 
+def _has_changed(refusal: Rejected) -> bool:
+    """Whether the row is not what this run shows: decided, or with another payee (P-69)."""
+    if Code.REQUEST_DECIDED in refusal.codes:
+        return True
+    return Code.DECISION_STALE in refusal.codes and workflow.patched("stale-looks")
+
+
 @workflow.defn(name=WORKFLOW)
 class WithdrawalWorkflow(Lifecycle):
     """One request; its result is the final view."""
@@ -271,8 +278,7 @@ class WithdrawalWorkflow(Lifecycle):
             try:
                 self._seen(await self._through(act, body))
             except Rejected as refusal:
-                # It may have been decided without this run's knowledge: look.
-                self._look = self._look or Code.REQUEST_DECIDED in refusal.codes
+                self._look = self._look or _has_changed(refusal)
                 raise
 
     async def _through(self, act: Act[Body], body: Body) -> WithdrawalView:

@@ -123,7 +123,7 @@ class TestDelegation:
         first = await till.delegate(body)
         assert await till.delegate(body) == first
         with refused(Code.KEY_REUSED):
-            await till.delegate(body.model_copy(update={"delegate": "O4"}))
+            await till.delegate(lending(delegation=body.delegation, delegate="O4"))
         with refused(Code.ROLE_MISSING):
             await till.delegate(lending(delegation="D-finance", roles=("finance",)))
 

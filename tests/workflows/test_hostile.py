@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -185,7 +186,8 @@ class TestSeveralInputs:
     ) -> None:
         """Design §3: a start input that does not parse ends the run, whatever it consists of."""
         name = str(_Definition.must_from_class(lifecycle).name)
-        for second in ({}, RawValue(Payload(metadata={"encoding": b"odd"}, data=b"\xff"))):
+        odd: tuple[Any, ...] = ({}, RawValue(Payload(metadata={"encoding": b"odd"}, data=b"\xff")))
+        for second in odd:
             handle = await platform.client.start_workflow(
                 name, args=[{"merchant": "M1"}, second], id=f"two/{uuid.uuid4().hex}",
                 task_queue=platform.task_queue,

@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 from temporalio.testing import WorkflowEnvironment
 
+from activities import account
 from ledger.withdrawals import Withdrawals
 from tests.workflows.support import Platform, bank_details, eventually, refused
 from tests.workflows.withdrawal_support import CANCEL, People, no, people_on, starting, yes
@@ -135,17 +136,32 @@ class TestDecide:
         await people.platform.till.provide_bank_details(
             shown.merchant, "CNY", ProvideBankDetails(details=other, actor="user-1")
         )
+        await eventually(lambda: _shows(people, "****8888"))
         with refused(Code.DECISION_STALE):
             await people.approve(shown)
-        await people.handle().signal("changed")
-
-        async def shows_the_new_one() -> bool:
-            return (await people.seen()).account == "****8888"
-
-        await eventually(shows_the_new_one)
         fresh = await people.seen()
         assert fresh.warnings == (Code.BANK_DETAILS_FRESH,)
         assert (await people.approve(fresh)).account == "****8888"
+
+    async def test_a_stale_decision_has_the_run_look(
+        self, people: People, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """P-69: whatever nobody told the run of is seen after the first decision at the latest."""
+
+        async def nobody(*_: object) -> list[str]:
+            return []
+
+        monkeypatch.setattr(account, "waiting_runs", nobody)
+        shown = await people.ask()
+        other = bank_details(account_number="6225880299998888")
+        await people.platform.till.provide_bank_details(
+            shown.merchant, "CNY", ProvideBankDetails(details=other, actor="user-1")
+        )
+        assert (await people.seen()).account == "****1234"
+        with refused(Code.DECISION_STALE):
+            await people.approve(shown)
+        await eventually(lambda: _shows(people, "****8888"))
+        assert (await people.approve(await people.seen())).account == "****8888"
 
     async def test_a_rejection_gives_the_money_back_and_says_why(self, people: People) -> None:
         """P-70: available +2,000.00, once, with its reason and a notice."""
@@ -283,6 +299,10 @@ async def _early(people: People, request: str, way: str, body: Any) -> None:
         await handle.signal("decide", body)
     else:
         await handle.execute_update("decide", body)
+
+
+async def _shows(people: People, account_number: str) -> bool:
+    return (await people.seen()).account == account_number
 
 
 class TestReminders:

@@ -8,14 +8,13 @@ from tillkeeper.contracts.approval import (
     DecidePolicy,
     Delegate,
     DelegationView,
-    PolicyState,
     PolicyView,
     ProposePolicy,
-    Verdict,
     delegation_workflow_id,
     policy_workflow_id,
 )
 from tillkeeper.contracts.errors import Code, Rejected
+from tillkeeper.contracts.late import LateDelegation, LatePolicyDecision, LateProposal
 
 
 class ApprovalCalls(Calls):
@@ -32,11 +31,7 @@ class ApprovalCalls(Calls):
                 approval.POLICY_WORKFLOW, workflow_id, request, update="proposed", view=PolicyView
             )
         except Ended:
-            view = await self._recorded(workflow_id, PolicyView)
-        asked = (request.policy, request.effective_from, request.reason)
-        if asked != (view.policy, view.effective_from, view.reason):
-            raise Rejected(Code.KEY_REUSED, detail="this id came with another request before")
-        return view
+            return await self._late(LateProposal(body=request), PolicyView)
 
     async def policy_change(self, change: str) -> PolicyView:
         """One change of the policy, as its run knows it. Raises Rejected(REQUEST_UNKNOWN)."""
@@ -54,13 +49,7 @@ class ApprovalCalls(Calls):
         try:
             return await self._ask(workflow_id, "decide", body, PolicyView)
         except Ended:
-            view = await self._recorded(workflow_id, PolicyView)
-        if body.policy_digest != view.policy_digest:
-            raise Rejected(Code.DECISION_STALE, detail="the policy is another one")
-        adopted = body.verdict is Verdict.APPROVE
-        if view.state is not (PolicyState.ADOPTED if adopted else PolicyState.REJECTED):
-            raise Rejected(Code.REQUEST_DECIDED, detail=f"the change is {view.state} already")
-        return view
+            return await self._late(LatePolicyDecision(change=change, body=body), PolicyView)
 
     async def delegate(self, request: Delegate) -> DelegationView:
         """Let another person decide in one's roles until a moment; again, it is answered alike.
@@ -68,9 +57,6 @@ class ApprovalCalls(Calls):
         Raises Rejected(TOKEN_… | ROLE_MISSING | KEY_REUSED | …).
         """
         workflow_id = delegation_workflow_id(request.delegation)
-        await self._started(approval.DELEGATION_WORKFLOW, workflow_id, request)
-        view = await self._recorded(workflow_id, DelegationView)
-        recorded = (view.delegate, view.roles, view.until)
-        if recorded != (request.delegate, request.roles, request.until):
-            raise Rejected(Code.KEY_REUSED, detail="this id came with another request before")
-        return view
+        if not await self._begun(approval.DELEGATION_WORKFLOW, workflow_id, request):
+            return await self._late(LateDelegation(body=request), DelegationView)
+        return await self._recorded(workflow_id, DelegationView)

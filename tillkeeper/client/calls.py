@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import uuid
 from collections.abc import Awaitable
 from datetime import timedelta
 from typing import Any, Final, TypeVar
@@ -25,9 +26,11 @@ from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
+from tillkeeper.contracts import late
 from tillkeeper.contracts.base import Model
 from tillkeeper.contracts.errors import Code, Rejected, Unavailable
 from tillkeeper.contracts.fingerprint import fingerprint
+from tillkeeper.contracts.late import LateStart, Word, late_workflow_id
 from tillkeeper.failures import refusal_in
 
 TASK_QUEUE: Final = "tillkeeper"
@@ -88,6 +91,23 @@ class Calls:
                     rpc_timeout=self._within,
                 )
             )
+
+    async def _begun(self, workflow: str, workflow_id: str, request: Model) -> bool:
+        """Start a run; False where there is one of this id already, running or ended well."""
+        try:
+            await answered(
+                self._client.start_workflow(
+                    workflow,
+                    request,
+                    id=workflow_id,
+                    task_queue=self._task_queue,
+                    id_reuse_policy=ONCE,
+                    rpc_timeout=self._within,
+                )
+            )
+        except Ended:
+            return False
+        return True
 
     async def _start_and_ask(
         self, workflow: str, workflow_id: str, request: Model, *, update: str, view: type[View]
@@ -155,6 +175,21 @@ class Calls:
             return await answered(asyncio.wait_for(handle.result(), self._within.total_seconds()))
         except Ended:
             raise Rejected(missing, detail="there is no such id, or it is long over") from None
+
+    async def _late(self, word: Word, view: type[View]) -> View:
+        """Say ``word`` where the run that it belongs to is over: the database answers (C-02)."""
+        name = uuid.uuid4().hex
+        handle = await answered(
+            self._client.start_workflow(
+                late.WORKFLOW,
+                LateStart(name=name, word=word),
+                id=late_workflow_id(name),
+                task_queue=self._task_queue,
+                result_type=view,
+                rpc_timeout=self._within,
+            )
+        )
+        return await answered(asyncio.wait_for(handle.result(), self._within.total_seconds()))
 
 
 def same(view: View, recorded: str, asked: Model) -> View:

@@ -1,6 +1,7 @@
 """Calls about money that goes out: ask, decide, take back, look (P-65 … P-74).
 
-Whoever decides is what his token says; it is verified where the decision takes effect, not here.
+Whoever decides is what his token says; it is verified where the decision takes effect, not here,
+also when the request's run is over by then.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ from temporalio.common import WorkflowIDConflictPolicy
 
 from tillkeeper.client.calls import ONCE, Calls, Ended, Starting, same
 from tillkeeper.contracts import withdrawal
-from tillkeeper.contracts.actor import claimed_subject
 from tillkeeper.contracts.approval import Decide
 from tillkeeper.contracts.errors import Code, Rejected
+from tillkeeper.contracts.late import LateCancellation, LateDecision
 from tillkeeper.contracts.money import format_amount
 from tillkeeper.contracts.withdrawal import (
     CancelWithdrawal,
@@ -64,8 +65,8 @@ class WithdrawalCalls(Calls):
         try:
             return await self._ask(workflow_id, "decide", body, WithdrawalView)
         except Ended:
-            view = await self._recorded(workflow_id, WithdrawalView)
-        return _as_decided(view, body)
+            word = LateDecision(merchant=merchant, request=request, body=body)
+            return await self._late(word, WithdrawalView)
 
     async def cancel_withdrawal(
         self, merchant: str, request: str, body: CancelWithdrawal
@@ -78,10 +79,8 @@ class WithdrawalCalls(Calls):
         try:
             return await self._ask(workflow_id, "cancel", body, WithdrawalView)
         except Ended:
-            view = await self._recorded(workflow_id, WithdrawalView)
-        if view.state is not WithdrawalState.CANCELLED_BY_MERCHANT:
-            raise decided(view)
-        return view
+            word = LateCancellation(merchant=merchant, request=request, body=body)
+            return await self._late(word, WithdrawalView)
 
     def _withdrawing(self, request: WithdrawalRequest) -> Starting:
         amount = format_amount(request.amount_minor, request.currency, grouped=True)
@@ -94,18 +93,3 @@ class WithdrawalCalls(Calls):
             id_reuse_policy=ONCE,
             static_summary=f"{amount} {request.currency} to {request.merchant}",
         )
-
-
-def _as_decided(view: WithdrawalView, body: Decide) -> WithdrawalView:
-    """The recorded outcome for whoever decided so himself. Raises Rejected for anybody else."""
-    if (view.amount_minor, view.currency) != (body.amount_minor, body.currency):
-        raise Rejected(Code.DECISION_STALE, detail="the amount is another one")
-    who = claimed_subject(body.token)
-    if not any(one.verdict is body.verdict and one.actor == who for one in view.decisions):
-        raise decided(view)
-    return view
-
-
-def decided(view: WithdrawalView) -> Rejected:
-    """The refusal of a decision that comes after another one."""
-    return Rejected(Code.REQUEST_DECIDED, detail=f"the request is {view.state} already")
