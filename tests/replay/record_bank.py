@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import tempfile
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from activities import bank_exchange, bank_file
 from gateways.bank.exchange import FolderExchange
+from tests.ledger.bank.reconciling_support import MONDAY, Bank, noon
 from tests.replay.record import Recorder
 from tests.stack import engine_on, running_postgres, running_temporal
 from tests.workflows.bank_support import Moved, camt053, digest, imported, keep
@@ -20,7 +22,13 @@ from tillkeeper.contracts.bank_file import (
     EXCHANGE_WORKFLOW_ID,
     bank_file_workflow_id,
 )
+from tillkeeper.contracts.reconciliation import (
+    LOOK,
+    ReconciliationStart,
+    reconciliation_workflow_id,
+)
 from tillkeeper.sealing import KeyRing
+from workflows.reconciliation import LOOKS_APART
 
 
 def money(name: str) -> tuple[Moved, ...]:
@@ -42,6 +50,36 @@ class BankRecorder(Recorder):
         await self.platform.till.request_topup(self.platform.topup())
         view = await imported(self.platform, camt053(money("A")))
         await self.keep("bank-file-booked", bank_file_workflow_id(view.digest))
+
+    async def handed_on(self) -> None:
+        """One activity tells all and has the day compared."""
+        self.merchant("F2")
+        view = await imported(self.platform, camt053(money("H")))
+        await self.keep("bank-file-handed-on", bank_file_workflow_id(view.digest))
+
+    async def reconciled(self, bank: Bank) -> None:
+        """Days that are clean, that come right after nudges and a day, that were nudged before."""
+        await bank.states(MONDAY, 300_00)
+        handle = self.client.get_workflow_handle(reconciliation_workflow_id(bank.account, MONDAY))
+        await self.till.reconcile(bank.account, MONDAY)
+        await handle.result()
+        await self.keep("reconciliation-clean", handle.id)
+        for name, paced in (("came-right", True), ("unpaced", False)):
+            made = await bank.by_hand(1, noon(MONDAY))
+            await self.client.start_workflow(
+                "Reconciliation",
+                ReconciliationStart(account=bank.account, day=MONDAY, paced=paced),
+                id=handle.id, task_queue=self.platform.task_queue,
+            )  # fmt: skip
+            for number in range(3):
+                await handle.signal(LOOK)
+                await asyncio.sleep(0.3 * number)
+            await self.temporal.fast_forward(handle, LOOKS_APART)
+            await self.temporal.fast_forward(handle, timedelta(hours=25))
+            await bank.as_owner("DELETE FROM transfers WHERE id = $1 RETURNING id", made)
+            await self.till.reconcile(bank.account, MONDAY)
+            await handle.result()
+            await self.keep(f"reconciliation-{name}", handle.id)
 
     async def refused(self) -> None:
         view = await imported(self.platform, camt053(money("B"))[:-9])
@@ -129,9 +167,13 @@ async def main() -> None:
                     patch.setattr(bank_file, "ENTRIES_PER_TRANSACTION", 2)
                     patch.setattr(bank_exchange, "LOOK_S", 0.05)
                     await recorder.booked()
+                    await recorder.handed_on()
                     await recorder.refused()
                     await recorder.unreadable()
                     await recorder.exchange(exchange)
+                    # Its statements are of no file: nothing may look at them after this.
+                    bank = Bank(engine, database.owner_url, number="110060149999")
+                    await recorder.reconciled(await bank.open(77))
 
 
 if __name__ == "__main__":

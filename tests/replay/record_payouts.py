@@ -9,14 +9,19 @@ import asyncio
 import tempfile
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
+import pytest
 from temporalio.testing import WorkflowEnvironment
 
+from activities.payout import PayoutActivities
 from tests.gateways.bank.simulator.support import running
 from tests.replay.record import Recorder
 from tests.stack import engine_on, running_postgres, running_temporal
-from tests.workflows.support import make_platform
-from tests.workflows.teller_support import Teller, teller_on
+from tests.workflows.bank_support import Moved, camt053, imported
+from tests.workflows.support import OUR_NUMBER, eventually, make_platform
+from tests.workflows.teller_support import Handle, Teller, teller_on
+from tillkeeper.contracts.errors import Unavailable
 from tillkeeper.contracts.payment import PaymentState, PayoutView, Rail, payout_workflow_id
 from tillkeeper.sealing import KeyRing
 
@@ -71,6 +76,95 @@ class PayoutRecorder(Recorder):
         await (await self.teller.start(name)).result()
         await self.keep("payout-door-rejected", payout_workflow_id(name))
 
+    async def asked(self) -> None:
+        """No word, and no debit told: the bank's door is asked, then it is paid."""
+        self.teller.bank.plan({"fault": "cut"})
+        handle = await self.teller.start(await self._remitting("W6"))
+        await self.teller.reaches(handle, PaymentState.UNCLEAR)
+        await self.temporal.fast_forward(handle, timedelta(minutes=2))
+        await self.teller.reaches(handle, PaymentState.ACCEPTED)
+        await self.teller.ends(handle)
+        await self.keep("payout-door-asked", handle.id)
+
+    async def silent(self) -> None:
+        """Accepted, and no debit for three days: a person is told, then it is paid."""
+        self.teller.bank.plan()
+        handle = await self.teller.start(await self._remitting("W7"))
+        await self.teller.reaches(handle, PaymentState.ACCEPTED)
+        await self.temporal.fast_forward(handle, timedelta(days=3, minutes=1))
+        await eventually(lambda: self._ran(handle, "note_overdue_payment"))
+        await self.teller.ends(handle)
+        await self.keep("payout-door-silent", handle.id)
+
+    async def unmarked(self, patch: pytest.MonkeyPatch) -> None:
+        """The call was cut off before anything was marked: given to the door again, paid."""
+        marked, cut = PayoutActivities._marked, iter([True])
+
+        async def once(self: PayoutActivities, *given: Any) -> Any:
+            if next(cut, False):
+                raise Unavailable("away")
+            return await marked(self, *given)
+
+        patch.setattr(PayoutActivities, "_marked", once)
+        handle = await self.teller.start(await self._remitting("W8"))
+        await eventually(lambda: self._ran(handle, "read_payment"))
+        await self.temporal.fast_forward(handle, timedelta(seconds=31))
+        await self.teller.ends(handle)
+        patch.undo()
+        await self.keep("payout-door-unmarked", handle.id)
+
+    async def contradicted(self) -> None:
+        """Refused for today, and debited all the same: no attempt follows."""
+        self.teller.bank.plan({"fault": "reject", "code": "AM14", "times": 1})
+        name = await self._remitting("W9")
+        handle = await self.teller.start(name)
+        await self.teller.reaches(handle, PaymentState.REJECTED)
+        debit = Moved(-1_000_00, f"D{name}", end_to_end_id=name)
+        await imported(self.platform, camt053([debit], account=OUR_NUMBER))
+        await self.temporal.fast_forward(handle, timedelta(hours=33))
+        await handle.result()
+        await self.keep("payout-door-contradicted", handle.id)
+
+    async def continued(self) -> None:
+        """Longer than one run: what the first one passes on, and how the second one ends."""
+        handle = await self.teller.start(await self._remitting("W10"))
+        await self.teller.reaches(handle, PaymentState.ACCEPTED)
+        first = (await handle.describe()).run_id
+        for _ in range(4):
+            await asyncio.gather(*(handle.signal("nothing") for _ in range(100)))
+
+        async def another() -> bool:
+            return (await handle.describe()).run_id != first
+
+        latest = self.client.get_workflow_handle(handle.id, result_type=PayoutView)
+        await eventually(another, within_s=20)
+        await self.teller.ends(latest)
+        await self.keep("payout-door-continued", handle.id, run_id=first)
+        await self.keep("payout-door-paid-by-a-later-run", handle.id)
+
+    async def held(self) -> None:
+        """We have no account to pay from: a person mends that, then it is paid."""
+        house = self.platform.house
+        receiving, self.teller.platform.house = house.receiving, house
+        object.__setattr__(house, "receiving", lambda _: None)
+        handle = await self.teller.start(await self._remitting("W11"))
+
+        async def waits() -> bool:
+            return bool((await self.teller.view(handle)).needs_person)
+
+        await eventually(waits)
+        object.__setattr__(house, "receiving", receiving)
+        await handle.execute_update("resume", result_type=str)
+        await self.teller.ends(handle)
+        await self.keep("payout-door-held", handle.id)
+
+    async def _ran(self, handle: Handle, name: str) -> bool:
+        events = (await handle.fetch_history()).events
+        return any(
+            event.activity_task_scheduled_event_attributes.activity_type.name == name
+            for event in events
+        )
+
     async def _remitting(self, request: str) -> str:
         return await self.teller.remitting(1_000_00, request)
 
@@ -85,7 +179,7 @@ async def main() -> None:
                 async with databases.fresh() as database, engine_on(database.app_url) as engine:
                     idle = make_platform(temporal.client, engine, KeyRing.generate("replay"))
                     teller = teller_on(idle, bank, root / "exchange")
-                    await teller.counter.account(fund=9_000_00)
+                    await teller.counter.account(fund=29_000_00)
                     async with teller.platform.worker():
                         recorder = PayoutRecorder(teller, temporal)
                         await recorder.paid()
@@ -93,6 +187,13 @@ async def main() -> None:
                         await recorder.retried()
                         await recorder.next_day()
                         await recorder.rejected()
+                        await recorder.asked()
+                        await recorder.silent()
+                        with pytest.MonkeyPatch.context() as patch:
+                            await recorder.unmarked(patch)
+                        await recorder.contradicted()
+                        await recorder.continued()
+                        await recorder.held()
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ class TestReplay:
         "lifecycle",
         [
             *("account", "topup", "receipt", "order", "bank-file", "item", "payout"),
-            *("withdrawal", "policy", "run-watch"),
+            *("withdrawal", "policy", "run-watch", "reconciliation"),
         ],
     )
     def test_every_lifecycle_has_recorded_paths(self, lifecycle: str) -> None:
