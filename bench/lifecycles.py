@@ -11,15 +11,13 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import uuid
-from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from statistics import median
 from time import perf_counter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client, WithStartWorkflowOperation
@@ -78,13 +76,33 @@ Say = Callable[[str], None]
 class Lengths:
     """How many rounds, and how many lifecycles of each kind in each of them."""
 
-    rounds: int = 3
+    rounds: int = 4
     each: int = 4 * IN_FLIGHT
 
     @property
     def merchants(self) -> int:
         """One for each withdrawal that is in flight."""
         return min(self.each, IN_FLIGHT)
+
+
+class _Rate(NamedTuple):
+    """How many ended in how many seconds."""
+
+    ended: int
+    seconds: float
+
+    @property
+    def per_s(self) -> float:
+        """Ends a second."""
+        return self.ended / self.seconds
+
+
+class _Round(NamedTuple):
+    """The three of them, one after another."""
+
+    ours: _Rate
+    skeleton: _Rate
+    plain: _Rate
 
 
 @dataclass(frozen=True)
@@ -102,7 +120,7 @@ class _Place:
 
 async def measure_lifecycles(lengths: Lengths, say: Say) -> dict[str, float]:
     """Rates per second by name, and the ratios."""
-    seen: defaultdict[str, list[float]] = defaultdict(list)
+    rounds: list[_Round] = []
     async with _place(lengths.merchants) as place:
         say(f"opening {place.merchants} accounts")
         await open_merchants(place.till, place.merchants)
@@ -110,27 +128,38 @@ async def measure_lifecycles(lengths: Lengths, say: Say) -> dict[str, float]:
         await _round(place, answers, "warm", max(10, lengths.each // 10))
         for number in range(lengths.rounds):
             say(f"round {number + 1} of {lengths.rounds}")
-            figures = await _round(place, answers, f"round{number}", lengths.each)
-            for name, value in figures.items():
-                seen[name].append(value)
-    medians = {name: median(values) for name, values in seen.items()}
-    return medians | {"rounds": float(lengths.rounds)}
+            rounds.append(await _round(place, answers, f"round{number}", lengths.each))
+    return _figures(rounds)
 
 
-async def _round(place: _Place, answers: Answers, tag: str, each: int) -> dict[str, float]:
-    ours = await _withdrawals(place, tag, each)
-    skeleton = await _skeletons(place, answers, tag, each)
-    plain = await _plain(place, tag, each)
+def _figures(rounds: Sequence[_Round]) -> dict[str, float]:
+    """Over all rounds together, for single ones differ; how much they do is told beside it."""
+    ours, skeleton, plain = (
+        _Rate(sum(one.ended for one in kind), sum(one.seconds for one in kind)).per_s
+        for kind in zip(*rounds, strict=True)
+    )
+    ratios = [one.ours.per_s / one.skeleton.per_s for one in rounds]
     return {
         "withdrawal_over_skeleton": ours / skeleton,
+        "withdrawal_over_skeleton_lowest": min(ratios),
+        "withdrawal_over_skeleton_highest": max(ratios),
         "withdrawal_over_plain": ours / plain,
         "withdrawals_per_s": ours,
         "skeletons_per_s": skeleton,
         "plain_withdrawals_per_s": plain,
+        "rounds": float(len(rounds)),
     }
 
 
-async def _withdrawals(place: _Place, tag: str, each: int) -> float:
+async def _round(place: _Place, answers: Answers, tag: str, each: int) -> _Round:
+    return _Round(
+        await _withdrawals(place, tag, each),
+        await _skeletons(place, answers, tag, each),
+        await _plain(place, tag, each),
+    )
+
+
+async def _withdrawals(place: _Place, tag: str, each: int) -> _Rate:
     """The real thing, one approval each."""
     asked = _requests(place, f"{tag}-w", each)
     async with telling(place.bank, place.till, place.engine, place.house.ring):
@@ -157,7 +186,7 @@ async def _answers(place: _Place) -> Answers:
         return await _withdrawn(place, _requests(place, "first", 1)[0])
 
 
-async def _skeletons(place: _Place, answers: Answers, tag: str, each: int) -> float:
+async def _skeletons(place: _Place, answers: Answers, tag: str, each: int) -> _Rate:
     """The same messages, child and activities, empty."""
     sent: list[str] = []
     queue = f"skeleton-{uuid.uuid4().hex[:8]}"
@@ -199,7 +228,7 @@ async def _skeletons(place: _Place, answers: Answers, tag: str, each: int) -> fl
         return await _rate([lambda r=r: one(r) for r in asked])  # type: ignore[misc]
 
 
-async def _plain(place: _Place, tag: str, each: int) -> float:
+async def _plain(place: _Place, tag: str, each: int) -> _Rate:
     """The same activities as function calls, one after another: what durability is paid for."""
     doors, payouts = WithdrawalActivities(place.house), PayoutActivities(place.house)
     files, environment = BankFileActivities(place.house), ActivityEnvironment()
@@ -231,7 +260,7 @@ async def _plain(place: _Place, tag: str, each: int) -> float:
     started = perf_counter()
     await _rate([lambda r=r: one(r) for r in asked])  # type: ignore[misc]
     await book()
-    return each / (perf_counter() - started)
+    return _Rate(each, perf_counter() - started)
 
 
 def _requests(place: _Place, tag: str, each: int) -> list[WithdrawalRequest]:
@@ -239,8 +268,8 @@ def _requests(place: _Place, tag: str, each: int) -> list[WithdrawalRequest]:
     return [request_of(f"{tag}-{n}", n % place.merchants) for n in range(each)]
 
 
-async def _rate(work: list[Callable[[], Awaitable[object]]]) -> float:
-    """Ends a second; of a long row, those between the filling and the draining of what flies."""
+async def _rate(work: list[Callable[[], Awaitable[object]]]) -> _Rate:
+    """What ended; of a long row, what did between the filling and the draining of what flies."""
     gate, ends = asyncio.Semaphore(IN_FLIGHT), [perf_counter()]
 
     async def one(call: Callable[[], Awaitable[object]]) -> None:
@@ -251,7 +280,7 @@ async def _rate(work: list[Callable[[], Awaitable[object]]]) -> float:
     await asyncio.gather(*(one(call) for call in work))
     if len(work) >= 4 * IN_FLIGHT:
         ends = ends[IN_FLIGHT:-IN_FLIGHT]
-    return (len(ends) - 1) / (ends[-1] - ends[0])
+    return _Rate(len(ends) - 1, ends[-1] - ends[0])
 
 
 @asynccontextmanager

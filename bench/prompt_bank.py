@@ -26,8 +26,11 @@ from tillkeeper.contracts.payment import PaymentInstruction
 from tillkeeper.rules.days import day_of
 from tillkeeper.sealing import KeyRing
 
-TOLD_EVERY_S: Final = 2.0
-"""How often a file tells what was debited since the last one; it caps what flies at 60 a second."""
+TOLD_EVERY_S: Final = 5.0
+"""How often a file tells what was debited since the last one; it caps what flies at 24 a second.
+
+Banks that notify at once do so every few minutes: each file is a lifecycle of its own.
+"""
 
 
 class PromptBank:

@@ -74,6 +74,8 @@ MEANINGS: Final[Mapping[str, str]] = {
     "grown_per_s": "b on the grown book",
     "empty_per_s": "b on an empty book",
     "withdrawal_over_skeleton": "whole withdrawals / the same messages with empty activities",
+    "withdrawal_over_skeleton_lowest": "that ratio in the round where it was lowest",
+    "withdrawal_over_skeleton_highest": "and in the one where it was highest",
     "withdrawal_over_plain": "whole withdrawals / the same steps as plain calls",
     "withdrawals_per_s": "withdrawals from the request to the booked debit, one approval",
     "skeletons_per_s": "the skeleton: same messages, child and number of activities",
