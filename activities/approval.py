@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from temporalio import activity
 
-from activities.failures import Work, one_decision, one_transaction
+from activities.failures import Work, one_decision
 from activities.house import House
 from ledger.approvals import record_refusal, refused_by
 from ledger.audit import Audit
@@ -49,12 +49,6 @@ class ApprovalActivities(ApprovalDoor):
     async def decide_policy(self, command: PolicyCommand[DecidePolicy]) -> PolicyView:
         """Adopt or refuse exactly what was shown (C-07, C-08)."""
         return await self._said(command, lambda c: self._policies.decide(c, command))
-
-    @activity.defn
-    async def read_policy_change(self, command: PolicyCommand[None]) -> PolicyView:
-        """The change as it stands."""
-        engine = self._house.engine
-        return await one_transaction(engine, lambda c: self._policies.read(c, command))
 
     @activity.defn
     async def record_delegation(self, command: DelegationCommand) -> DelegationView:

@@ -113,10 +113,6 @@ class Policies:
         self._verify = verify
         self._audit = Audit(ring)
 
-    async def read(self, connection: AsyncConnection, command: PolicyCommand[Any]) -> PolicyView:
-        """The change as it stands. Raises Rejected(REQUEST_UNKNOWN)."""
-        return self._view(await _row(connection, command.change))
-
     async def propose(
         self, connection: AsyncConnection, command: PolicyCommand[ProposePolicy]
     ) -> PolicyView:

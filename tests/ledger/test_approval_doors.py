@@ -132,8 +132,6 @@ class TestTwice:
         )
         for _ in range(2):
             view = await doors.decide_policy(PolicyCommand(change="P1", at=AT, body=body))
-        change: PolicyCommand[None] = PolicyCommand(change="P1", at=AT, body=None)
-        assert await doors.read_policy_change(change) == view
         lent = Delegate(
             delegation="D1", delegate="X1", roles=("operations",), until=AT + DAY, reason="出差",
             token=token_for("O2", "operations", at=AT),

@@ -264,10 +264,6 @@ class ApprovalDoor(Protocol):
         """Adopt or refuse. Raises Rejected(TOKEN_… | OWN_REQUEST | DECISION_STALE | …)."""
         ...
 
-    async def read_policy_change(self, command: PolicyCommand[None]) -> PolicyView:
-        """The change as it stands. Raises Rejected(REQUEST_UNKNOWN)."""
-        ...
-
     async def record_delegation(self, command: DelegationCommand) -> DelegationView:
         """Record a delegation. Raises Rejected(TOKEN_… | ROLE_MISSING | KEY_REUSED | …)."""
         ...
