@@ -115,7 +115,7 @@ class Policies:
 
     async def read(self, connection: AsyncConnection, command: PolicyCommand[Any]) -> PolicyView:
         """The change as it stands. Raises Rejected(REQUEST_UNKNOWN)."""
-        return self._view(await _row(connection, command.change))
+        return self._view(await recorded_change(connection, command.change))
 
     async def propose(
         self, connection: AsyncConnection, command: PolicyCommand[ProposePolicy]
@@ -129,7 +129,7 @@ class Policies:
         if await spend_token(connection, token, decision, command.at) and new:
             judge_policy_proposal(body, token, command.at)
             await self._insert(connection, command, token, digest)
-        row = await _row(connection, body.change)
+        row = await recorded_change(connection, body.change)
         if row.fingerprint != fingerprint(body.without_token()) or not same_person(
             row.proposed_by, token.subject
         ):
@@ -143,7 +143,7 @@ class Policies:
         body, at = command.body, command.at
         token = self._verify(body.token, at)
         await fetch(connection, _LOCK, (command.change,))
-        row = await _row(connection, command.change)
+        row = await recorded_change(connection, command.change)
         decision = policy_decision(command.change, body)
         if await spend_token(connection, token, decision, at):
             _judge(row, token, body)
@@ -230,7 +230,8 @@ def _judge(row: PolicyRow, token: ActorToken, body: DecidePolicy) -> None:
         raise Rejected(*reasons)
 
 
-async def _row(connection: AsyncConnection, change: str) -> PolicyRow:
+async def recorded_change(connection: AsyncConnection, change: str) -> PolicyRow:
+    """A change of the policy as it stands. Raises Rejected(REQUEST_UNKNOWN)."""
     rows = await fetch(connection, _READ, (change,))
     if not rows:
         raise Rejected(Code.REQUEST_UNKNOWN, detail="there is no such change of the policy")

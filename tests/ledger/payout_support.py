@@ -135,7 +135,7 @@ class Cashier:
         """Propose an action, which closes where one person is enough."""
         body = Propose(action=action, reason="银行已书面确认", actor=who, **more)
         at = AT + timedelta(hours=1)
-        command = ItemCommand(item=item, at=at, body=signed(body, at))
+        command = ItemCommand(item=item, at=at, body=signed(item, body, at))
         return await self.counter.run(lambda c: self.desk.propose(c, command))
 
     async def confirm(self, view: ItemView, who: str = "F2") -> ItemView:
@@ -147,7 +147,7 @@ class Cashier:
             amount_minor=made.amount_minor, payee_digest=made.payee_digest, actor=who,
         )  # fmt: skip
         at = AT + timedelta(hours=2)
-        command = ItemCommand(item=view.item, at=at, body=signed(body, at))
+        command = ItemCommand(item=view.item, at=at, body=signed(view, body, at))
         return await self.counter.run(lambda c: self.desk.approve(c, command))
 
     async def verified(self) -> None:
