@@ -41,8 +41,8 @@ NO_PAYEE: Final = "no-payee-bound"
 """What a decision names where no payee stands: only a no can take effect there."""
 
 _DIGEST_CHARS: Final = 64
-# A body needs a reason that its decision does not name.
-_ANY: Final = "-"
+_ANY: Final = "any"
+"""The reason, or the actor, of a body whose decision does not name it."""
 
 
 class Word(StrEnum):

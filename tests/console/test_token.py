@@ -107,11 +107,11 @@ class TestIssue:
     @pytest.mark.parametrize(
         ("more", "code"),
         [
-            ((), "FIELD_MISSING"),
+            ((), "FIELD_INVALID"),
             ((*FOR, "--minutes", "6"), "FIELD_INVALID"),
             ((*FOR, "--minutes", "0"), "FIELD_INVALID"),
-            (("--verdict", "approve"), "FIELD_MISSING"),
-            (("--for", "withdrawal/M1/W1"), "FIELD_MISSING"),
+            (("--verdict", "approve"), "FIELD_INVALID"),
+            (("--for", "withdrawal/M1/W1"), "FIELD_INVALID"),
             (("--for", "withdrawal/M1/W1", "--verdict", "maybe"), "FIELD_INVALID"),
             (("--for", "withdrawal/M1/W1", "--verdict", "propose"), "FIELD_INVALID"),
             (("--for", "withdrawal/M1", "--verdict", "approve"), "FIELD_INVALID"),

@@ -13,12 +13,15 @@ import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
+from console.approvals import decide_with, token_with
 from gateways.identity.issuer import ISSUER_FILE
 from tests.console.support import Answer, Till
 from tests.tokens import ISSUER
 from tests.workflows.support import make_platform
 from tests.workflows.withdrawal_support import People, people_on
 from tillkeeper.client import TASK_QUEUE, Tillkeeper
+from tillkeeper.contracts.approval import LevelView
+from tillkeeper.contracts.withdrawal import WithdrawalState, WithdrawalView
 from tillkeeper.sealing import KeyRing
 
 
@@ -111,6 +114,19 @@ class TestApprovals:
             return await command.run(*reject, *options, given=given)
 
         no = (f"withdrawal/{merchant}/W1", "--verdict", "reject")
+        issue = (
+            "token",
+            "issue",
+            "--subject",
+            "O2",
+            "--role",
+            "operations",
+            "--for",
+            *no,
+            "--json",
+        )
+        for digest in ("0" * 12, shown[:11]):
+            assert codes(await command.run(*issue, "--shown", digest)) == ["DECISION_STALE"]
         mine = await token(command, "O2", "operations", *no)
         assert codes(await say("2000.00", shown[:12], "")) == ["TOKEN_MISSING"]
         assert codes(await say("1999.99", shown[:12], mine, *BY_TOKEN)) == ["TOKEN_INVALID"]
@@ -144,6 +160,22 @@ class TestApprovals:
         approve = ("approvals", "approve", merchant, "W1", *shown)
         done = await command.said(*approve, *BY_TOKEN, given=theirs)
         assert (done["state"], done["decisions"][0]["on_behalf_of"]) == ("REMITTING", "O2")
+
+    def test_what_decides_is_told_for_every_currency(self) -> None:
+        """C-07: yen have no decimals, and are not what the commands take by default."""
+        level = LevelView(name="finance", roles=("finance", "cfo"), quorum=1, current=True)
+        view = WithdrawalView(
+            merchant="M1", request="W1", currency="JPY", amount_minor=2_000,
+            state=WithdrawalState.WAITING_APPROVAL, payee_digest="ab" * 32, levels=(level,),
+        )  # fmt: skip
+        told = "--amount 2000 --currency JPY --shown abababababab"
+        assert decide_with(view) == told
+        assert token_with(view) == (
+            "token issue --subject YOU --role finance --for withdrawal/M1/W1 --verdict approve"
+            f" {told}"
+        )
+        none = view.model_copy(update={"currency": "CNY", "payee_digest": ""})
+        assert decide_with(none) == "--amount 20.00 --shown no-payee-bound"
 
 
 class TestPolicy:
