@@ -105,26 +105,33 @@ class Tried:
     decision: Decision
     text: str = field(repr=False)
     at: datetime
+    kept: str | None = None
 
 
 async def spend_token(
-    connection: AsyncConnection, token: ActorToken, decision: Decision, at: datetime
+    connection: AsyncConnection,
+    token: ActorToken,
+    decision: Decision,
+    at: datetime,
+    kept: str | None = None,
 ) -> bool:
     """Spend the token on exactly this decision; False where it was spent on this very one before.
 
     A spent token is known before its expiry is looked at, so that the same act is answered alike
     for ever, a refused one by the same codes: another try needs another token. Whatever it is not
-    bound to neither takes effect nor spends it. Raises
+    bound to neither takes effect nor spends it. ``kept`` is how the row names the decision where
+    its own digest, which anybody can compute, must not be at rest. Raises
     Rejected(TOKEN_UNBOUND | TOKEN_INVALID | TOKEN_EXPIRED | TOKEN_SPENT | …).
     """
     digest = decision_digest(decision)
     if token.bound not in (None, digest):
         raise Rejected(Code.TOKEN_INVALID, detail="the token was made for another decision")
     unbound, expired = token.bound is None, at >= token.expires_at
-    row = (token.token_id, digest, decision.subject, token.subject, at)
+    kept = kept or digest
+    row = (token.token_id, kept, decision.subject, token.subject, at)
     if not unbound and not expired and await fetch(connection, _SPEND, row):
         return True
-    if await _spent_on(connection, token, digest):
+    if await _spent_on(connection, token, kept):
         return False
     if expired:
         raise Rejected(Code.TOKEN_EXPIRED, detail="the token has expired")
@@ -218,7 +225,8 @@ class Refusals:
         digest = decision_digest(tried.decision)
         if token is None or token.bound != digest or _TOKENS_OWN.intersection(refusal.codes):
             return
-        row = (proof, digest, tried.decision.subject, actor, tried.at, after["refused"])
+        kept = tried.kept or digest
+        row = (proof, kept, tried.decision.subject, actor, tried.at, after["refused"])
         await execute(connection, _SPEND_REFUSED, row)
 
     def _token(self, tried: Tried) -> ActorToken | None:
@@ -229,9 +237,9 @@ class Refusals:
             return None
 
 
-async def _spent_on(connection: AsyncConnection, token: ActorToken, digest: str) -> bool:
+async def _spent_on(connection: AsyncConnection, token: ActorToken, kept: str) -> bool:
     found = await fetch(connection, _SPENT, (token.token_id,))
-    if found and found[0].decision != digest:
+    if found and found[0].decision != kept:
         raise Rejected(Code.TOKEN_SPENT, detail="the token was spent on another decision")
     if found and found[0].refused is not None:
         detail = "as before; another try needs another token"

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ledger.approvals import Refusals, Tried, Verify, spend_token
 from ledger.audit import Audit
 from ledger.workitems import Item, item_view
-from tillkeeper.contracts.actor import ActorToken, Decision
+from tillkeeper.contracts.actor import ActorToken, Decision, decision_digest
 from tillkeeper.contracts.approval import Verdict
 from tillkeeper.contracts.binding import item_approval, item_proposal, item_rejection
 from tillkeeper.contracts.errors import Broken, Code, Rejected
@@ -29,6 +29,10 @@ from tillkeeper.contracts.workitem import (
     item_workflow_id,
 )
 from tillkeeper.rules.proving import NEEDS_NO_TOKEN, judge_desk, judge_person, merchant_of
+from tillkeeper.sealing import KeyRing
+
+_WORD: Final = "desk/word"
+"""What the digests of words at the desk are keyed for."""
 
 Worded = Propose | Approve | RejectProposal | ReleaseItem
 """What may come with a token."""
@@ -46,9 +50,10 @@ class Said:
 class Proofs:
     """Reads and spends the tokens of acts on items, inside the caller's transaction."""
 
-    def __init__(self, verify: Verify, audit: Audit, profile: str) -> None:
+    def __init__(self, verify: Verify, ring: KeyRing, profile: str) -> None:
         self._verify = verify
-        self._refusals = Refusals(verify, audit, profile)
+        self._ring = ring
+        self._refusals = Refusals(verify, Audit(ring), profile)
 
     def read(self, body: Worded, at: datetime) -> ActorToken | None:
         """Who signed in, None where no token came.
@@ -79,7 +84,8 @@ class Proofs:
         """Spend what came, though nobody asked for it. Raises Rejected(TOKEN_…)."""
         if said.token is None:
             return
-        if not await spend_token(connection, said.token, said.decision, said.at):
+        kept = self._kept(said.decision)
+        if not await spend_token(connection, said.token, said.decision, said.at, kept):
             # The same act again was known by the item itself: this is the same word a second time.
             raise Rejected(Code.TOKEN_SPENT, detail="the token was spent on the same word before")
 
@@ -88,8 +94,13 @@ class Proofs:
     ) -> None:
         """Write a refused act to the audit; the token bound to it is spent."""
         decision, body = _said_in(tried, item), tried.body
-        told = Tried(item_workflow_id(tried.item), decision, body.token, tried.at)
+        kept = self._kept(decision)
+        told = Tried(item_workflow_id(tried.item), decision, body.token, tried.at, kept)
         await self._refusals.record(connection, told, why)
+
+    def _kept(self, decision: Decision) -> str:
+        """A keyed digest: from a plain one of a proposal its account could be guessed (C-11)."""
+        return self._ring.digest(decision_digest(decision), purpose=_WORD).hex()
 
 
 def _said_in(tried: ItemCommand[Any], item: Item | None) -> Decision:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ledger.accounts import AccountRows
-from ledger.audit import Act, Audit
+from ledger.audit import Act
 from ledger.desk import Desk
 from ledger.engine import fetch, in_transaction
 from ledger.proofs import Proofs
@@ -59,7 +59,7 @@ class Office:
         self.accounts = AccountRows(self.ring)
         self.receiver = Receiver(self.ring, self.accounts, PROFILE)
         remedies = Remedies(self.receiver, lambda c: self.can_pay(c))
-        proofs = Proofs(VERIFIER.recognise, Audit(self.ring), PROFILE.name)
+        proofs = Proofs(VERIFIER.recognise, self.ring, PROFILE.name)
         self.desk = Desk(ItemRows(self.ring), remedies, proofs, PROFILE.name)
 
     async def run(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:

@@ -10,7 +10,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from gateways.bank.reading import read_bank_bytes
 from ledger import attempts
-from ledger.audit import Audit
 from ledger.bank.booking import Booker, book_entries
 from ledger.bank.files import Arrival, receive_file
 from ledger.bank.staging import StatementBook, stage_file
@@ -55,7 +54,7 @@ class Cashier:
         self.receiver = Receiver(self.ring, self.counter.accounts, JD_PREPAID_2023_11)
         remedies = Remedies(self.receiver, lambda _: True, RAILS)
         name = JD_PREPAID_2023_11.name
-        proofs = Proofs(VERIFIER.recognise, Audit(self.ring), name)
+        proofs = Proofs(VERIFIER.recognise, self.ring, name)
         self.desk = Desk(ItemRows(self.ring), remedies, proofs, name)
 
     async def remitting(self, amount: int = AMOUNT, request: str = "W1") -> str:

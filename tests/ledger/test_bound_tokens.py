@@ -262,7 +262,10 @@ class TestUnbound:
 
 class TestProposal:
     async def test_a_token_for_one_action_proposes_no_other(self, stand: Stand) -> None:
-        """P-71, C-07: for RETRY, it gives nothing back; for one payee, it pays no other."""
+        """P-71, C-07: for RETRY, it gives nothing back; for one payee, it pays no other.
+
+        C-11: the plain digest, from which an account could be guessed, is kept nowhere.
+        """
         await stand.counter.run(lambda c: open_items(c, [FAILED], at=DESK_AT))
         item = await stand.office.item(FAILED.subject)
         retry = Propose(action=ItemAction.RETRY, reason="x", actor="O1")
@@ -287,6 +290,8 @@ class TestProposal:
             with pytest.raises(Rejected, match="TOKEN_INVALID"):
                 await office.propose(there, ItemAction.MATCH, "M1/T1", token=taken)
         assert (await office.propose(there, ItemAction.RETURN, return_to=BANK, token=mine)).proposal
+        rows = await stand.counter.rows("SELECT decision FROM spent_tokens")
+        assert decision_digest(item_proposal(there, back)) not in [row.decision for row in rows]
 
     async def test_what_was_refused_by_a_second_person_is_not_proposed_again_by_its_token(
         self, stand: Stand
