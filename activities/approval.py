@@ -11,10 +11,11 @@ from temporalio import activity
 
 from activities.failures import Work, one_decision
 from activities.house import House
-from ledger.approvals import record_refusal, refused_by
+from ledger.approvals import Refusals, Tried
 from ledger.audit import Audit
-from ledger.delegations import Delegations, delegation_decision
-from ledger.policies import Policies, policy_decision
+from ledger.delegations import Delegations
+from ledger.policies import Policies
+from tillkeeper.contracts.actor import Decision
 from tillkeeper.contracts.approval import (
     ApprovalDoor,
     DecidePolicy,
@@ -24,6 +25,7 @@ from tillkeeper.contracts.approval import (
     PolicyView,
     ProposePolicy,
 )
+from tillkeeper.contracts.binding import delegation_decision, policy_decision, policy_proposal
 
 T = TypeVar("T")
 
@@ -36,34 +38,32 @@ class ApprovalActivities(ApprovalDoor):
 
     def __init__(self, house: House) -> None:
         self._house = house
-        self._audit = Audit(house.ring)
+        self._refusals = Refusals(house.recognise, Audit(house.ring), house.profile.name)
         self._policies = Policies(house.ring, house.profile, house.recognise)
         self._delegations = Delegations(house.ring, house.profile, house.recognise)
 
     @activity.defn
     async def propose_policy(self, command: PolicyCommand[ProposePolicy]) -> PolicyView:
         """Record a proposal; it is in force only when another person adopts it (C-08)."""
-        return await self._said(command, lambda c: self._policies.propose(c, command))
+        decision = policy_proposal(command.body)
+        return await self._said(command, decision, lambda c: self._policies.propose(c, command))
 
     @activity.defn
     async def decide_policy(self, command: PolicyCommand[DecidePolicy]) -> PolicyView:
         """Adopt or refuse exactly what was shown (C-07, C-08)."""
-        return await self._said(command, lambda c: self._policies.decide(c, command))
+        decision = policy_decision(command.change, command.body)
+        return await self._said(command, decision, lambda c: self._policies.decide(c, command))
 
     @activity.defn
     async def record_delegation(self, command: DelegationCommand) -> DelegationView:
         """Record whom a person lets decide in his roles (P-68)."""
-        return await self._said(command, lambda c: self._delegations.record(c, command))
+        decision = delegation_decision(command.body)
+        return await self._said(command, decision, lambda c: self._delegations.record(c, command))
 
-    async def _said(self, command: Worded, work: Work[T]) -> T:
-        if isinstance(command, DelegationCommand):
-            decision = delegation_decision(command)
-        else:
-            decision = policy_decision(command)
-        house, text = self._house, command.body.token
-        act = refused_by(house.recognise, text, command.at, house.profile.name)
+    async def _said(self, command: Worded, decision: Decision, work: Work[T]) -> T:
+        tried = Tried(decision.subject, decision, command.body.token, command.at)
         return await one_decision(
-            house.engine,
+            self._house.engine,
             work,
-            lambda c, refusal: record_refusal(c, self._audit, act, decision, refusal),
+            lambda c, refusal: self._refusals.record(c, tried, refusal),
         )

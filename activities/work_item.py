@@ -11,7 +11,6 @@ from temporalio import activity
 
 from activities.failures import Work, one_decision, one_transaction
 from activities.house import House
-from ledger.audit import Audit
 from ledger.desk import Desk
 from ledger.proofs import Proofs
 from ledger.receiving import Receiver
@@ -37,7 +36,7 @@ class WorkItemActivities(WorkItemDoor):
         receiver = Receiver(house.ring, house.accounts, house.profile)
         remedies = Remedies(receiver, lambda c: house.rail(c) is not None, house.rails)
         name = house.profile.name
-        proofs = Proofs(house.recognise, Audit(house.ring), name)
+        proofs = Proofs(house.recognise, house.ring, name)
         self._desk = Desk(ItemRows(house.ring), remedies, proofs, name)
 
     @activity.defn

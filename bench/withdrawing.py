@@ -18,6 +18,7 @@ from tillkeeper.contracts.account import (
     OpenAccount,
 )
 from tillkeeper.contracts.approval import Decide, Verdict
+from tillkeeper.contracts.binding import withdrawal_decision
 from tillkeeper.contracts.receipt import PayerKind, ReceiptReport
 from tillkeeper.contracts.topup import TopUpRequest
 from tillkeeper.contracts.withdrawal import WithdrawalRequest, WithdrawalView
@@ -82,9 +83,11 @@ def request_of(name: str, number: int) -> WithdrawalRequest:
 
 
 def decision(issuer: DevelopmentIssuer, view: WithdrawalView) -> Decide:
-    """A yes to exactly what is shown, with a fresh token."""
-    grant = Grant(subject="approver", roles=("operations",))
-    return Decide(
+    """A yes to exactly what is shown, with a fresh token for it."""
+    body = Decide(
         verdict=Verdict.APPROVE, amount_minor=view.amount_minor, currency=view.currency,
-        payee_digest=view.payee_digest, token=issuer.issue(grant, datetime.now(UTC)),
+        payee_digest=view.payee_digest,
     )  # fmt: skip
+    said = withdrawal_decision(view.merchant, view.request, body)
+    grant = Grant(subject="approver", roles=("operations",), decision=said)
+    return body.model_copy(update={"token": issuer.issue(grant, datetime.now(UTC))})

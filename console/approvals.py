@@ -21,18 +21,18 @@ from console.asking import (
     token_text,
     with_house,
 )
+from console.binding import NO_PAYEE, SHOWN_CHARS_MIN, completed
 from console.connection import House
 from console.output import AsJson, presentable, show
 from console.withdrawal import Limit, found, recorded, show_list, show_withdrawal
 from tillkeeper.contracts.approval import Decide, Delegate, DelegationView, Verdict
-from tillkeeper.contracts.errors import Code, Rejected
 from tillkeeper.contracts.money import format_amount, parse_amount
-from tillkeeper.contracts.withdrawal import WithdrawalState, WithdrawalView
+from tillkeeper.contracts.withdrawal import WithdrawalState, WithdrawalView, withdrawal_workflow_id
 
 app = typer.Typer(help="Decide on withdrawals; lend one's roles.", no_args_is_help=True)
 
-SHOWN_CHARS_MIN: Final = 12
-"""How much of the payee's digest has to be repeated."""
+_CURRENCY: Final = "CNY"
+"""What the commands take where no --currency is given."""
 
 Amount = Annotated[str, typer.Option("--amount", help="The amount that was shown: 2000.00.")]
 Shown = Annotated[
@@ -54,9 +54,7 @@ def show_(merchant: Merchant, request_id: RequestId, as_json: AsJson = False) ->
     view = with_house(lambda house: recorded(house, merchant, request_id))
     body = presentable(view, view.currency)
     if view.state is WithdrawalState.WAITING_APPROVAL:
-        amount = format_amount(view.amount_minor, view.currency)
-        shown = view.payee_digest[:SHOWN_CHARS_MIN]
-        body["decide_with"] = f"--amount {amount} --shown {shown}"
+        body |= {"decide_with": decide_with(view), "token_with": token_with(view)}
     show(body, f"Withdrawal {view.request} of {view.merchant}")
 
 
@@ -123,14 +121,31 @@ def delegate(
     show(presentable(with_house(work), "CNY"), f"Delegation {delegation}")
 
 
+def decide_with(view: WithdrawalView) -> str:
+    """The options that repeat what is shown."""
+    amount = format_amount(view.amount_minor, view.currency)
+    currency = "" if view.currency == _CURRENCY else f" --currency {view.currency}"
+    return f"--amount {amount}{currency} --shown {view.payee_digest[:SHOWN_CHARS_MIN] or NO_PAYEE}"
+
+
+def token_with(view: WithdrawalView) -> str:
+    """How a developer gets the token that approves exactly this."""
+    roles = [level.roles[0] for level in view.levels if level.current]
+    role = roles[0] if roles else "ROLE"
+    subject = withdrawal_workflow_id(view.merchant, view.request)
+    return (
+        f"token issue --subject YOU --role {role} --for {subject} --verdict approve"
+        f" {decide_with(view)}"
+    )
+
+
 def _decide(merchant: str, request_id: str, shown: str, fields: dict[str, Any]) -> None:
     amount = parse_amount(fields.pop("amount"), fields["currency"])
 
     async def work(house: House) -> WithdrawalView:
         # One that is over has no payee any more; it is answered from what was decided.
-        digest = (await recorded(house, merchant, request_id)).payee_digest or shown
-        if len(shown) < SHOWN_CHARS_MIN or not digest.startswith(shown):
-            raise Rejected(Code.DECISION_STALE, detail="another payee stands there; look again")
+        standing = (await recorded(house, merchant, request_id)).payee_digest or shown
+        digest = completed(shown, standing)
         given = fields | {"amount_minor": amount, "payee_digest": digest}
         body = read_model(Decide, given)
         return await (await house.tillkeeper()).decide_withdrawal(merchant, request_id, body)

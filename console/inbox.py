@@ -20,11 +20,11 @@ from console.asking import (
     Actor,
     ReasonOption,
     TokenFile,
-    fields_from,
     read_model,
     token_text,
     with_house,
 )
+from console.binding import approval_fields, proposal_fields
 from console.connection import House
 from console.output import AsJson, answer, json_wanted, people, presentable, show
 from console.runs import runs
@@ -42,7 +42,6 @@ from tillkeeper.contracts.workitem import (
     Propose,
     RejectProposal,
     ReleaseItem,
-    ReturnTo,
     WaitingRun,
 )
 from tillkeeper.rules.proving import NEEDS_NO_TOKEN
@@ -154,15 +153,10 @@ def propose(
     as_json: AsJson = False,
 ) -> None:
     """Propose what a second person decides; ACKNOWLEDGE closes an item at once, without a token."""
-    fields: dict[str, Any] = {"action": action.value, "reason": reason, "actor": actor}
+    fields: dict[str, Any] = {"reason": reason, "actor": actor}
     if action not in NEEDS_NO_TOKEN or token_file is not None:
         fields["token"] = token_text(token_file)
-    if target is not None:
-        fields["target"] = target
-    if return_to is not None:
-        payee = read_model(ReturnTo, fields_from(return_to))
-        fields["return_to"] = payee.model_dump(exclude_none=True)
-    body = read_model(Propose, fields)
+    body = read_model(Propose, fields | proposal_fields(action, target, return_to))
 
     async def work(house: House) -> ItemView:
         return await (await house.tillkeeper()).propose(item, body)
@@ -185,8 +179,7 @@ def approve(
         shown = (await _read(house, item)).proposal
         fields: dict[str, Any] = said | {"action": ItemAction.MATCH}
         if shown is not None:
-            named = {"action", "target", "amount_minor", "payee_digest"}
-            fields |= shown.model_dump(mode="json", include=named)
+            fields |= approval_fields(shown)
         return await (await house.tillkeeper()).approve(item, read_model(Approve, fields))
 
     _do(work)

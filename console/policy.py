@@ -18,10 +18,12 @@ from console.asking import (
     ReasonOption,
     TokenFile,
     fields_from,
+    identifier,
     read_model,
     token_text,
     with_house,
 )
+from console.binding import completed, standing_policy
 from console.connection import House
 from console.output import AsJson, answer, json_wanted, people, presentable, show
 from ledger.engine import in_transaction
@@ -44,7 +46,10 @@ app = typer.Typer(help="Which amounts need whose approval.", no_args_is_help=Tru
 SIMULATED_MAX: Final = 10_000
 
 Change = Annotated[str, typer.Argument(help="The change's id, chosen by whoever proposes it.")]
-Shown = Annotated[str, typer.Option("--shown", help="The policy's digest, as shown.")]
+Shown = Annotated[
+    str,
+    typer.Option("--shown", help="The policy's digest that was shown; its first 12 letters do."),
+]
 PolicyFile = Annotated[Path, typer.Option("--policy", help="JSON file with the policy's bands.")]
 
 
@@ -149,9 +154,12 @@ async def _adopted(house: House) -> list[PolicyVersion]:
 
 
 def _decide(change: str, fields: dict[str, Any], token_file: Path | None) -> None:
-    body = read_model(DecidePolicy, fields | {"token": token_text(token_file)})
+    given = fields | {"token": token_text(token_file)}
 
     async def work(house: House) -> PolicyView:
+        standing = await standing_policy(house, identifier(change, "change"))
+        digest = completed(fields["policy_digest"], standing)
+        body = read_model(DecidePolicy, given | {"policy_digest": digest})
         return await (await house.tillkeeper()).decide_policy(change, body)
 
     _show(with_house(work))

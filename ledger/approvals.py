@@ -1,8 +1,9 @@
 """Who decided what, with which token: tokens are spent here, decisions counted (P-68, C-07, S3).
 
-Promises that a token is good for one decision for ever, that the same decision with the same token
-is known again even after the token expired, and that who decides is what the token says. It judges
-nobody (``tillkeeper.rules.approvals``) and never keeps a token's text.
+Promises that a token is good for the one decision that it is bound to and for no other, that the
+same decision with the same token is known again even after the token expired, and that who decides
+is what the token says. It judges nobody (``tillkeeper.rules.approvals``) and never keeps a token's
+text.
 """
 
 from __future__ import annotations
@@ -43,7 +44,13 @@ INSERT INTO spent_tokens (token, decision, subject, actor, at, refused)
 VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (token) DO NOTHING"""
 
 _TOKENS_OWN: Final = frozenset(
-    {Code.TOKEN_MISSING, Code.TOKEN_INVALID, Code.TOKEN_EXPIRED, Code.TOKEN_SPENT}
+    {
+        Code.TOKEN_MISSING,
+        Code.TOKEN_INVALID,
+        Code.TOKEN_EXPIRED,
+        Code.TOKEN_SPENT,
+        Code.TOKEN_UNBOUND,
+    }
 )
 """Refusals by which a token is not spent: nobody has used it."""
 
@@ -90,26 +97,47 @@ class DecisionRow:
     at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """A decision that somebody tried: on which thing, and with which token's text."""
+
+    subject: str
+    decision: Decision
+    text: str = field(repr=False)
+    at: datetime
+    kept: str | None = None
+
+
 async def spend_token(
-    connection: AsyncConnection, token: ActorToken, decision: Decision, at: datetime
+    connection: AsyncConnection,
+    token: ActorToken,
+    decision: Decision,
+    at: datetime,
+    kept: str | None = None,
 ) -> bool:
     """Spend the token on exactly this decision; False where it was spent on this very one before.
 
     A spent token is known before its expiry is looked at, so that the same act is answered alike
-    for ever, a refused one by the same codes: another try needs another token. Raises
-    Rejected(TOKEN_SPENT | TOKEN_EXPIRED | TOKEN_INVALID | …).
+    for ever, a refused one by the same codes: another try needs another token. Whatever it is not
+    bound to neither takes effect nor spends it. ``kept`` is how the row names the decision where
+    its own digest, which anybody can compute, must not be at rest. Raises
+    Rejected(TOKEN_UNBOUND | TOKEN_INVALID | TOKEN_EXPIRED | TOKEN_SPENT | …).
     """
     digest = decision_digest(decision)
-    expired, elsewhere = at >= token.expires_at, token.bound not in (None, digest)
-    row = (token.token_id, digest, decision.subject, token.subject, at)
-    if not expired and not elsewhere and await fetch(connection, _SPEND, row):
+    if token.bound not in (None, digest):
+        raise Rejected(Code.TOKEN_INVALID, detail="the token was made for another decision")
+    unbound, expired = token.bound is None, at >= token.expires_at
+    kept = kept or digest
+    row = (token.token_id, kept, decision.subject, token.subject, at)
+    if not unbound and not expired and await fetch(connection, _SPEND, row):
         return True
-    if await _spent_on(connection, token, digest):
+    if await _spent_on(connection, token, kept):
         return False
     if expired:
         raise Rejected(Code.TOKEN_EXPIRED, detail="the token has expired")
-    if elsewhere:
-        raise Rejected(Code.TOKEN_INVALID, detail="the token was made for another decision")
+    if unbound:
+        detail = "the token names no decision; its issuer binds it to exactly one"
+        raise Rejected(Code.TOKEN_UNBOUND, detail=detail)
     raise Broken("a token is spent and yet it is not")
 
 
@@ -172,37 +200,46 @@ async def delegations_to(
     )
 
 
-def refused_by(verify: Verify, text: str, at: datetime, profile: str) -> Act:
-    """Whose decision was refused: the token's actor, or nobody where nobody signed it."""
-    try:
-        token = verify(text, at)
-    except Rejected:
-        return Act(_REFUSE, NOBODY, at, profile)
-    return Act(_REFUSE, token.subject, at, profile, token=token.token_id)
+class Refusals:
+    """Writes refused decisions into the audit, under the name that their token proves."""
 
+    def __init__(self, verify: Verify, audit: Audit, profile: str) -> None:
+        self._verify = verify
+        self._audit = audit
+        self._profile = profile
 
-async def record_refusal(
-    connection: AsyncConnection, audit: Audit, act: Act, decision: Decision, refusal: Rejected
-) -> None:
-    """Write a refused decision into the audit, once for one call, and spend its token on it.
+    async def record(self, connection: AsyncConnection, tried: Tried, refusal: Rejected) -> None:
+        """Write it, once for one call, and spend the token that was bound to exactly this.
 
-    In a transaction of its own, for the refusal undid the other one. So a token that lies in a
-    history is good for nothing any more, whatever became of it.
-    """
-    after: dict[str, Any] = {"refused": [code.value for code in refusal.codes]}
-    told = after if act.token is None else {**after, "token": act.token}
-    known = (decision.subject, act.action, act.actor, act.at, json.dumps(told))
-    if not (await fetch(connection, _REFUSED, known))[0][0]:
-        await audit.record(connection, act, decision.subject, before={}, after=after)
-    if act.token is not None and not _TOKENS_OWN.intersection(refusal.codes):
-        digest = decision_digest(decision)
-        row = (act.token, digest, decision.subject, act.actor, act.at, after["refused"])
+        In a transaction of its own, for the refusal undid the other one. So what was refused is not
+        done later by whoever finds its token, and nobody spends a token that is meant for another.
+        """
+        token = self._token(tried)
+        actor, proof = (NOBODY, None) if token is None else (token.subject, token.token_id)
+        act = Act(_REFUSE, actor, tried.at, self._profile, token=proof)
+        after: dict[str, Any] = {"refused": [code.value for code in refusal.codes]}
+        told = after if proof is None else {**after, "token": proof}
+        known = (tried.subject, act.action, actor, tried.at, json.dumps(told))
+        if not (await fetch(connection, _REFUSED, known))[0][0]:
+            await self._audit.record(connection, act, tried.subject, before={}, after=after)
+        digest = decision_digest(tried.decision)
+        if token is None or token.bound != digest or _TOKENS_OWN.intersection(refusal.codes):
+            return
+        kept = tried.kept or digest
+        row = (proof, kept, tried.decision.subject, actor, tried.at, after["refused"])
         await execute(connection, _SPEND_REFUSED, row)
 
+    def _token(self, tried: Tried) -> ActorToken | None:
+        """None where nobody signed it."""
+        try:
+            return self._verify(tried.text, tried.at)
+        except Rejected:
+            return None
 
-async def _spent_on(connection: AsyncConnection, token: ActorToken, digest: str) -> bool:
+
+async def _spent_on(connection: AsyncConnection, token: ActorToken, kept: str) -> bool:
     found = await fetch(connection, _SPENT, (token.token_id,))
-    if found and found[0].decision != digest:
+    if found and found[0].decision != kept:
         raise Rejected(Code.TOKEN_SPENT, detail="the token was spent on another decision")
     if found and found[0].refused is not None:
         detail = "as before; another try needs another token"

@@ -2,7 +2,7 @@
 
 Promises that who decides is what a verified token says, that a decision names exactly the amount
 and the payee that stand, and that the same decision with the same token is answered alike for ever.
-A refused decision counts nowhere; its token is spent and it is in the audit afterwards.
+A refused decision counts nowhere; it is in the audit, and the token that was bound to it spent.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ledger.approvals import (
     Made,
+    Refusals,
+    Tried,
     Verify,
     count_decision,
     counted,
     decisions_of,
     delegations_to,
-    record_refusal,
-    refused_by,
     spend_token,
 )
 from ledger.audit import Act, Audit
@@ -28,12 +28,12 @@ from ledger.withdrawal_views import decision_on
 from ledger.withdrawals import Held, Withdrawals, decided
 from tillkeeper.contracts.actor import ActorToken, Decision, decision_digest
 from tillkeeper.contracts.approval import Decide, Verdict
+from tillkeeper.contracts.binding import withdrawal_decision
 from tillkeeper.contracts.errors import Code, Reason, Rejected
 from tillkeeper.contracts.withdrawal import (
     WithdrawalCommand,
     WithdrawalState,
     WithdrawalView,
-    withdrawal_workflow_id,
 )
 from tillkeeper.rules.approvals import Case, Ruling, judge_approval, judge_veto
 from tillkeeper.rules.profiles import PrepaidProfile
@@ -62,6 +62,7 @@ class Deciding:
         self._profile = profile
         self._verify = verify
         self._audit = Audit(ring)
+        self._refusals = Refusals(verify, self._audit, profile.name)
 
     async def decide(
         self, connection: AsyncConnection, command: WithdrawalCommand[Decide]
@@ -79,9 +80,10 @@ class Deciding:
     async def refuse(
         self, connection: AsyncConnection, command: WithdrawalCommand[Decide], refusal: Rejected
     ) -> None:
-        """Write a refused decision to the audit; its token is spent."""
-        act = refused_by(self._verify, command.body.token, command.at, self._profile.name)
-        await record_refusal(connection, self._audit, act, _said_in(command), refusal)
+        """Write a refused decision to the audit; the token bound to it is spent."""
+        said = _said_in(command)
+        tried = Tried(said.subject, said, command.body.token, command.at)
+        await self._refusals.record(connection, tried, refusal)
 
     async def _count(self, held: Held, said: _Said) -> None:
         """Judge, count, and do what follows from it."""
@@ -145,14 +147,7 @@ def _may_come(state: WithdrawalState, verdict: Verdict) -> bool:
 
 def _said_in(command: WithdrawalCommand[Decide]) -> Decision:
     """What the command decides, in the words it came in."""
-    body = command.body
-    return Decision(
-        subject=withdrawal_workflow_id(command.merchant, command.request),
-        verdict=body.verdict.value,
-        amount_minor=body.amount_minor,
-        currency=body.currency,
-        shown=body.payee_digest,
-    )
+    return withdrawal_decision(command.merchant, command.request, command.body)
 
 
 def _stale(held: Held, decision: Decision) -> list[Reason]:

@@ -14,13 +14,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ledger.approvals import Verify, spend_token
 from ledger.audit import Act, Audit
 from ledger.engine import fetch
-from tillkeeper.contracts.actor import ActorToken, Decision
+from tillkeeper.contracts.actor import ActorToken
 from tillkeeper.contracts.approval import (
     Delegate,
     DelegationCommand,
     DelegationView,
     delegation_workflow_id,
 )
+from tillkeeper.contracts.binding import delegation_decision
 from tillkeeper.contracts.errors import Code, Rejected
 from tillkeeper.contracts.fingerprint import fingerprint
 from tillkeeper.rules.approvals import judge_delegation
@@ -55,7 +56,7 @@ class Delegations:
         body, at = command.body, command.at
         token = self._verify(body.token, at)
         stamp = fingerprint(body.without_token())
-        decision = delegation_decision(command)
+        decision = delegation_decision(body)
         new = not await fetch(connection, _READ, (body.delegation,))
         if await spend_token(connection, token, decision, at) and new:
             judge_delegation(body, token, at)
@@ -102,10 +103,3 @@ def _view(row: Any) -> DelegationView:
         until=row.until,
         fingerprint=row.fingerprint,
     )
-
-
-def delegation_decision(command: DelegationCommand) -> Decision:
-    """What a delegation's token is spent on."""
-    body = command.body
-    subject = delegation_workflow_id(body.delegation)
-    return Decision(subject=subject, verdict="DELEGATE", shown=fingerprint(body.without_token()))

@@ -13,11 +13,16 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ledger.audit import Act
-from ledger.proofs import Proofs, Said, good
+from ledger.proofs import Proofs, Said
 from ledger.remedies import Approval, Remedies
 from ledger.workitems import Item, ItemRows, item_view
 from tillkeeper.contracts.actor import ActorToken
-from tillkeeper.contracts.approval import Verdict
+from tillkeeper.contracts.binding import (
+    item_approval,
+    item_proposal,
+    item_rejection,
+    item_release,
+)
 from tillkeeper.contracts.errors import Rejected
 from tillkeeper.contracts.workitem import (
     Approve,
@@ -70,7 +75,8 @@ class Desk:
         token = self._proofs.read(command.body, command.at)
         item, body = await self._rows.locked(connection, command.item), command.body
         if judge_release(item_view(item), body):
-            good(token, command.at)
+            said = Said(item_release(item.id), token, command.at)
+            await self._proofs.spend_any(connection, said)
             act = self._act("release_item", command, body.reason, token)
             item = await self._rows.change(
                 connection, item, act,
@@ -93,7 +99,8 @@ class Desk:
             return item_view(item)
         proposal = await self._remedies.check(connection, item, body.act)
         shown = replace(item, proposals=item.proposals + 1, proposal=proposal)
-        await self._proofs.spend(connection, shown, Said("PROPOSE", token, command.at))
+        said = Said(item_proposal(item.id, body), token, command.at)
+        await self._proofs.spend(connection, shown, said)
         changes: dict[str, Any] = {
             "state": ItemState.PROPOSED,
             "owner": body.actor,
@@ -126,7 +133,8 @@ class Desk:
         item = await self._rows.locked(connection, command.item)
         if not judge_approval(item_view(item), body):
             return item_view(item)
-        await self._proofs.spend(connection, item, Said(Verdict.APPROVE, token, command.at))
+        said = Said(item_approval(item.id, body), token, command.at)
+        await self._proofs.spend(connection, item, said)
         act = self._act(f"approve_{body.action.lower()}", command, _reason(item), token)
         target = await self._remedies.apply(sheet, Approval(item, act))
         after = await self._rows.change(
@@ -141,8 +149,10 @@ class Desk:
         """Refuse what was proposed; the item stays with its owner."""
         token = self._proofs.read(command.body, command.at)
         item, body = await self._rows.locked(connection, command.item), command.body
-        if judge_rejection(item_view(item), body):
-            await self._proofs.spend(connection, item, Said(Verdict.REJECT, token, command.at))
+        shown = item_view(item)
+        if judge_rejection(shown, body) and shown.proposal is not None:
+            said = Said(item_rejection(item.id, shown.proposal), token, command.at)
+            await self._proofs.spend(connection, item, said)
             act = self._act("reject_proposal", command, body.reason, token)
             item = await self._rows.change(
                 connection, item, act, state=ItemState.CLAIMED, **_NOTHING_PROPOSED
@@ -153,7 +163,11 @@ class Desk:
         self, connection: AsyncConnection, command: ItemCommand[Any], refusal: Rejected
     ) -> None:
         """Write a refused act to the audit, in a transaction of its own."""
-        await self._proofs.refuse(connection, command, refusal)
+        try:
+            item = await self._rows.read(connection, command.item)
+        except Rejected:
+            item = None
+        await self._proofs.refuse(connection, item, command, refusal)
 
     def _act(
         self,

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ledger.approvals import Made, Verify, count_decision, spend_token
 from ledger.audit import Act, Audit
 from ledger.engine import fetch
-from tillkeeper.contracts.actor import ActorToken, Decision
+from tillkeeper.contracts.actor import ActorToken
 from tillkeeper.contracts.approval import (
     ApprovalPolicy,
     DecidePolicy,
@@ -27,6 +27,7 @@ from tillkeeper.contracts.approval import (
     Verdict,
     policy_workflow_id,
 )
+from tillkeeper.contracts.binding import policy_decision, policy_digest, policy_proposal
 from tillkeeper.contracts.errors import Broken, Code, Reason, Rejected
 from tillkeeper.contracts.fingerprint import fingerprint
 from tillkeeper.rules.approvals import (
@@ -34,7 +35,6 @@ from tillkeeper.rules.approvals import (
     in_force,
     judge_policy_decision,
     judge_policy_proposal,
-    policy_digest,
 )
 from tillkeeper.rules.desk import same_person
 from tillkeeper.rules.profiles import PrepaidProfile
@@ -120,12 +120,12 @@ class Policies:
         body = command.body
         token = self._verify(body.token, command.at)
         digest = policy_digest(body.policy, body.effective_from)
-        decision = policy_decision(command)
-        new = not await fetch(connection, _READ, (command.change,))
+        decision = policy_proposal(body)
+        new = not await fetch(connection, _READ, (body.change,))
         if await spend_token(connection, token, decision, command.at) and new:
             judge_policy_proposal(body, token, command.at)
             await self._insert(connection, command, token, digest)
-        row = await _row(connection, command.change)
+        row = await recorded_change(connection, body.change)
         if row.fingerprint != fingerprint(body.without_token()) or not same_person(
             row.proposed_by, token.subject
         ):
@@ -139,8 +139,8 @@ class Policies:
         body, at = command.body, command.at
         token = self._verify(body.token, at)
         await fetch(connection, _LOCK, (command.change,))
-        row = await _row(connection, command.change)
-        decision = policy_decision(command)
+        row = await recorded_change(connection, command.change)
+        decision = policy_decision(command.change, body)
         if await spend_token(connection, token, decision, at):
             _judge(row, token, body)
             made = Made(token, decision, "policy", reason=body.reason or "")
@@ -156,9 +156,9 @@ class Policies:
         digest: str,
     ) -> None:
         body = command.body
-        subject = policy_workflow_id(command.change)
+        subject = policy_workflow_id(body.change)
         values = (
-            command.change, fingerprint(body.without_token()), body.policy.model_dump_json(),
+            body.change, fingerprint(body.without_token()), body.policy.model_dump_json(),
             digest, body.effective_from,
             self._ring.seal_text(body.reason, purpose=f"{subject}/reason"), token.subject,
             command.at,
@@ -226,7 +226,8 @@ def _judge(row: PolicyRow, token: ActorToken, body: DecidePolicy) -> None:
         raise Rejected(*reasons)
 
 
-async def _row(connection: AsyncConnection, change: str) -> PolicyRow:
+async def recorded_change(connection: AsyncConnection, change: str) -> PolicyRow:
+    """A change of the policy as it stands. Raises Rejected(REQUEST_UNKNOWN)."""
     rows = await fetch(connection, _READ, (change,))
     if not rows:
         raise Rejected(Code.REQUEST_UNKNOWN, detail="there is no such change of the policy")
@@ -238,14 +239,3 @@ def _opened(row: Any) -> PolicyRow:
     plain["state"] = PolicyState(row.state)
     plain["policy"] = ApprovalPolicy.model_validate_json(row.policy)
     return PolicyRow(**plain)
-
-
-def policy_decision(
-    command: PolicyCommand[ProposePolicy] | PolicyCommand[DecidePolicy],
-) -> Decision:
-    """What a command says of a policy: what its token is spent on."""
-    body, subject = command.body, policy_workflow_id(command.change)
-    if isinstance(body, ProposePolicy):
-        shown = policy_digest(body.policy, body.effective_from)
-        return Decision(subject=subject, verdict="PROPOSE", shown=shown)
-    return Decision(subject=subject, verdict=body.verdict.value, shown=body.policy_digest)

@@ -1,22 +1,24 @@
 """Who acts at the desk proves it by a token wherever money moves (S3, C-07).
 
 Promises that nothing is proposed, approved or refused in somebody else's name, and that a token is
-good for one of these acts on one proposal. To take note, to claim and to release need none; one
-that comes all the same must be good. It never keeps a token's text.
+good once, for the one of these acts that it is bound to. To take note, to claim and to release need
+none; one that comes all the same is spent like any other. It never keeps a token's text.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ledger.approvals import Verify, record_refusal, refused_by, spend_token
+from ledger.approvals import Refusals, Tried, Verify, spend_token
 from ledger.audit import Audit
-from ledger.workitems import Item
-from tillkeeper.contracts.actor import ActorToken, Decision
+from ledger.workitems import Item, item_view
+from tillkeeper.contracts.actor import ActorToken, Decision, decision_digest
+from tillkeeper.contracts.approval import Verdict
+from tillkeeper.contracts.binding import item_approval, item_proposal, item_rejection
 from tillkeeper.contracts.errors import Broken, Code, Rejected
 from tillkeeper.contracts.workitem import (
     Approve,
@@ -27,6 +29,10 @@ from tillkeeper.contracts.workitem import (
     item_workflow_id,
 )
 from tillkeeper.rules.proving import NEEDS_NO_TOKEN, judge_desk, judge_person, merchant_of
+from tillkeeper.sealing import KeyRing
+
+_WORD: Final = "desk/word"
+"""What the digests of words at the desk are keyed for."""
 
 Worded = Propose | Approve | RejectProposal | ReleaseItem
 """What may come with a token."""
@@ -34,9 +40,9 @@ Worded = Propose | Approve | RejectProposal | ReleaseItem
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What one person says of the proposal that stands, when, and with which token."""
+    """What one person decides, when, and with which token."""
 
-    verdict: str
+    decision: Decision
     token: ActorToken | None
     at: datetime
 
@@ -44,10 +50,10 @@ class Said:
 class Proofs:
     """Reads and spends the tokens of acts on items, inside the caller's transaction."""
 
-    def __init__(self, verify: Verify, audit: Audit, profile: str) -> None:
+    def __init__(self, verify: Verify, ring: KeyRing, profile: str) -> None:
         self._verify = verify
-        self._audit = audit
-        self._profile = profile
+        self._ring = ring
+        self._refusals = Refusals(verify, Audit(ring), profile)
 
     def read(self, body: Worded, at: datetime) -> ActorToken | None:
         """Who signed in, None where no token came.
@@ -68,33 +74,44 @@ class Proofs:
         made, token = item.proposal, said.token
         if made is None:
             raise Broken("a proposal was judged and is not there")
-        if made.body.action in NEEDS_NO_TOKEN:
-            good(token, said.at)
+        if made.body.action not in NEEDS_NO_TOKEN:
+            if token is None:
+                raise Rejected(Code.TOKEN_MISSING, detail="a token says who decides")
+            judge_desk(token, merchant_of(item.subject, made.body.action, made.body.target))
+        await self.spend_any(connection, said)
+
+    async def spend_any(self, connection: AsyncConnection, said: Said) -> None:
+        """Spend what came, though nobody asked for it. Raises Rejected(TOKEN_…)."""
+        if said.token is None:
             return
-        if token is None:
-            raise Rejected(Code.TOKEN_MISSING, detail="a token says who decides")
-        judge_desk(token, merchant_of(item.subject, made.body.action, made.body.target))
-        decision = Decision(
-            subject=f"{item.name}/{item.proposals}",
-            verdict=said.verdict,
-            amount_minor=item.amount,
-            currency=item.currency,
-            shown=made.payee_digest or made.body.target,
-        )
-        await spend_token(connection, token, decision, said.at)
+        kept = self._kept(said.decision)
+        if not await spend_token(connection, said.token, said.decision, said.at, kept):
+            # The same act again was known by the item itself: this is the same word a second time.
+            raise Rejected(Code.TOKEN_SPENT, detail="the token was spent on the same word before")
 
     async def refuse(
-        self, connection: AsyncConnection, command: ItemCommand[Any], refusal: Rejected
+        self, connection: AsyncConnection, item: Item | None, tried: ItemCommand[Any], why: Rejected
     ) -> None:
-        """Write a refused act to the audit; its token is spent."""
-        act = refused_by(self._verify, command.body.token, command.at, self._profile)
-        decision = Decision(
-            subject=item_workflow_id(command.item), verdict=type(command.body).__name__
-        )
-        await record_refusal(connection, self._audit, act, decision, refusal)
+        """Write a refused act to the audit; the token bound to it is spent."""
+        decision, body = _said_in(tried, item), tried.body
+        kept = self._kept(decision)
+        told = Tried(item_workflow_id(tried.item), decision, body.token, tried.at, kept)
+        await self._refusals.record(connection, told, why)
+
+    def _kept(self, decision: Decision) -> str:
+        """A keyed digest: from a plain one of a proposal its account could be guessed (C-11)."""
+        return self._ring.digest(decision_digest(decision), purpose=_WORD).hex()
 
 
-def good(token: ActorToken | None, at: datetime) -> None:
-    """A token that nobody asked for is still one that has not expired. Raises Rejected."""
-    if token is not None and at >= token.expires_at:
-        raise Rejected(Code.TOKEN_EXPIRED, detail="the token has expired")
+def _said_in(tried: ItemCommand[Any], item: Item | None) -> Decision:
+    """What an act decides, in the words it came in; a no names what it refuses by its number."""
+    number, body = tried.item, tried.body
+    if isinstance(body, Propose):
+        return item_proposal(number, body)
+    if isinstance(body, Approve):
+        return item_approval(number, body)
+    shown = None if item is None else item_view(item).proposal
+    if shown is not None and shown.number == body.proposal:
+        return item_rejection(number, shown)
+    # Nothing like it stands there: no token can be bound to it.
+    return Decision(subject=f"{item_workflow_id(number)}/{body.proposal}", verdict=Verdict.REJECT)

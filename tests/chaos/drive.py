@@ -34,7 +34,9 @@ from tillkeeper.contracts.account import (
     MerchantType,
     OpenAccount,
 )
+from tillkeeper.contracts.actor import Decision
 from tillkeeper.contracts.approval import Decide, Verdict
+from tillkeeper.contracts.binding import item_proposal, withdrawal_decision
 from tillkeeper.contracts.errors import Rejected, Unavailable
 from tillkeeper.contracts.topup import ReceivingAccount, TopUpRequest, TopUpState
 from tillkeeper.contracts.withdrawal import (
@@ -64,9 +66,10 @@ class People:
 
     issuer: DevelopmentIssuer
 
-    def token(self, subject: str, role: str) -> str:
-        """A fresh token; it is good for one decision."""
-        return self.issuer.issue(Grant(subject=subject, roles=(role,)), datetime.now(UTC))
+    def token(self, subject: str, role: str, decision: Decision) -> str:
+        """A fresh token for this decision."""
+        grant = Grant(subject=subject, roles=(role,), decision=decision)
+        return self.issuer.issue(grant, datetime.now(UTC))
 
 
 class Journal:
@@ -171,9 +174,10 @@ class Driver:
             body = Decide(
                 verdict=verdict, amount_minor=view.amount_minor, currency=view.currency,
                 payee_digest=view.payee_digest, reason="drawn",
-                token=self.people.token(subject, role),
             )  # fmt: skip
-            return self.till.decide_withdrawal(request.merchant, request.request, body)
+            said = withdrawal_decision(request.merchant, request.request, body)
+            signed = body.model_copy(update={"token": self.people.token(subject, role, said)})
+            return self.till.decide_withdrawal(request.merchant, request.request, signed)
 
         with suppress(Rejected):
             await until_answered(ask)
@@ -216,11 +220,10 @@ class Driver:
         for _ in range(2):
 
             def press() -> Awaitable[object]:
-                body = Propose(
-                    action=action, reason="drawn", actor="D1",
-                    token=self.people.token("D1", "desk"),
-                )  # fmt: skip
-                return self.till.propose(rows[0].id, body)
+                body = Propose(action=action, reason="drawn", actor="D1")
+                said = item_proposal(rows[0].id, body)
+                signed = body.model_copy(update={"token": self.people.token("D1", "desk", said)})
+                return self.till.propose(rows[0].id, signed)
 
             with suppress(Rejected):
                 await until_answered(press)

@@ -23,10 +23,12 @@ from tests.workflows.support import (
     make_platform,
 )
 from tillkeeper.client import TASK_QUEUE, Tillkeeper
+from tillkeeper.contracts.actor import Decision
+from tillkeeper.contracts.binding import item_proposal
 from tillkeeper.contracts.errors import Code
 from tillkeeper.contracts.topup import TopUpState, topup_workflow_id
 from tillkeeper.contracts.watch import WATCH_WORKFLOW_ID
-from tillkeeper.contracts.workitem import ItemKind
+from tillkeeper.contracts.workitem import ItemAction, ItemKind, Propose
 from tillkeeper.rules.proving import DESK
 from tillkeeper.sealing import KeyRing
 
@@ -106,26 +108,41 @@ class TestDecide:
         item = await unmatched(platform)
         claimed = await till.said("inbox", "claim", item, "--actor", "O1")
         assert (claimed["state"], claimed["owner"]) == ("CLAIMED", "O1")
-        propose = ("inbox", "propose", item, "match", f"{platform.merchant}/T1", "--reason", "更名")
+        target = f"{platform.merchant}/T1"
+        propose = ("inbox", "propose", item, "match", target, "--reason", "更名")
+        match = Propose(action=ItemAction.MATCH, target=target, reason="更名", actor="O1")
+        asked = item_proposal(int(item), match)
         unproven = await till.run(*propose, "--actor", "O1", "--json")
         assert refused(unproven) == ["TOKEN_MISSING"]
-        owned = await till.run(*propose, *by("O2"), "--json", given=token_for("O2", DESK))
+        owned = await till.run(*propose, *by("O2"), "--json", given=token_for("O2", DESK).to(asked))
         assert refused(owned) == ["ITEM_OWNED"]
-        stolen = await till.run(*propose, *by("O1"), "--json", given=token_for("O2", DESK))
+        stolen = await till.run(
+            *propose, *by("O1"), "--json", given=token_for("O2", DESK).to(asked)
+        )
         assert refused(stolen) == ["TOKEN_INVALID"]
-        proposed = await till.said(*propose, *by("O1"), given=token_for("O1", DESK))
+        proposed = await till.said(*propose, *by("O1"), given=token_for("O1", DESK).to(asked))
         assert (proposed["proposal"]["number"], proposed["proposal"]["amount"]) == (1, "5000.00")
         approve = ("inbox", "approve", item, "--proposal")
-        own = await till.run(*approve, "1", *by("O1"), "--json", given=token_for("O1", DESK))
+
+        def said(number: int, verdict: str) -> Decision:
+            return Decision(
+                subject=f"item/{item}/{number}", verdict=verdict, amount_minor=5_000_00,
+                shown=f"MATCH {target}",
+            )  # fmt: skip
+
+        mine = token_for("O1", DESK).to(said(1, "APPROVE"))
+        own = await till.run(*approve, "1", *by("O1"), "--json", given=mine)
         assert refused(own) == ["OWN_PROPOSAL"]
-        stale = await till.run(*approve, "2", *by("O2"), given=token_for("O2", DESK))
+        ahead = token_for("O2", DESK).to(said(2, "APPROVE"))
+        stale = await till.run(*approve, "2", *by("O2"), given=ahead)
         assert (stale.code, stale.err.split(":")[0]) == (2, "PROPOSAL_STALE")
         reject = ("inbox", "reject", item, "--proposal", "1", "--reason", "x", *by("O2"))
-        again = await till.said(*reject, given=token_for("O2", DESK))
+        again = await till.said(*reject, given=token_for("O2", DESK).to(said(1, "REJECT")))
         assert again["state"] == "CLAIMED"
-        second = await till.said(*propose, *by("O1"), given=token_for("O1", DESK))
+        second = await till.said(*propose, *by("O1"), given=token_for("O1", DESK).to(asked))
         assert second["proposals"] == 2
-        done = await till.said(*approve, "2", *by("O2"), given=token_for("O2", DESK))
+        yes = token_for("O2", DESK).to(said(2, "APPROVE"))
+        done = await till.said(*approve, "2", *by("O2"), given=yes)
         assert (done["outcome"], done["decided_by"]) == ("MATCHED", "O2")
         assert (await platform.balances()).available == 5_000_00
         closed = await till.run("inbox", "release", item, "--reason", "x", "--json")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,15 @@ import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
+from console.approvals import decide_with, token_with
 from gateways.identity.issuer import ISSUER_FILE
 from tests.console.support import Answer, Till
 from tests.tokens import ISSUER
 from tests.workflows.support import make_platform
 from tests.workflows.withdrawal_support import People, people_on
 from tillkeeper.client import TASK_QUEUE, Tillkeeper
+from tillkeeper.contracts.approval import LevelView
+from tillkeeper.contracts.withdrawal import WithdrawalState, WithdrawalView
 from tillkeeper.sealing import KeyRing
 
 
@@ -56,9 +60,12 @@ def codes(answer: Answer) -> list[str]:
     return answer.codes
 
 
-async def token(command: Till, who: str, role: str) -> str:
-    """A fresh token; given on standard input by ``--token-file -``."""
-    return (await command.run("token", "issue", "--subject", who, "--role", role)).out
+async def token(command: Till, who: str, role: str, *what: str) -> str:
+    """A fresh token for just that; given on standard input by ``--token-file -``."""
+    issue = ("token", "issue", "--subject", who, "--role", role, "--for")
+    issued = await command.run(*issue, *what)
+    assert issued.code == 0, issued
+    return issued.out
 
 
 BY_TOKEN = ("--token-file", "-")
@@ -106,14 +113,27 @@ class TestApprovals:
             options = ("--amount", amount, "--shown", digest, *more)
             return await command.run(*reject, *options, given=given)
 
-        mine = await token(command, "O2", "operations")
-        assert codes(await say("2000.00", shown[:12], "")) == ["TOKEN_MISSING"]
-        assert codes(await say("1999.99", shown[:12], mine, *BY_TOKEN)) == ["DECISION_STALE"]
+        no = (f"withdrawal/{merchant}/W1", "--verdict", "reject")
+        issue = (
+            "token",
+            "issue",
+            "--subject",
+            "O2",
+            "--role",
+            "operations",
+            "--for",
+            *no,
+            "--json",
+        )
         for digest in ("0" * 12, shown[:11]):
-            stale = await token(command, "O2", "operations")
-            assert codes(await say("2000.00", digest, stale, *BY_TOKEN)) == ["DECISION_STALE"]
-        assert codes(await say("2000.00", shown[:12], mine, *BY_TOKEN)) == ["TOKEN_SPENT"]
-        mine = await token(command, "O2", "operations")
+            assert codes(await command.run(*issue, "--shown", digest)) == ["DECISION_STALE"]
+        mine = await token(command, "O2", "operations", *no)
+        assert codes(await say("2000.00", shown[:12], "")) == ["TOKEN_MISSING"]
+        assert codes(await say("1999.99", shown[:12], mine, *BY_TOKEN)) == ["TOKEN_INVALID"]
+        less = await token(command, "O2", "operations", *no, "--amount", "1999.99")
+        assert codes(await say("1999.99", shown[:12], less, *BY_TOKEN)) == ["DECISION_STALE"]
+        for digest in ("0" * 12, shown[:11]):
+            assert codes(await say("2000.00", digest, mine, *BY_TOKEN)) == ["DECISION_STALE"]
         done = await say("2000.00", shown[:12], mine, *BY_TOKEN)
         assert done.json["state"] == "REJECTED"
         assert mine.strip() not in done.out
@@ -124,17 +144,38 @@ class TestApprovals:
         """P-68: lent by O2 until a moment, used by O3, whose token comes by the variable."""
         merchant = people.platform.merchant
         await people.ask()
-        mine = await token(command, "O2", "operations")
-        lent = await command.said(
-            "approvals", "delegate", f"D-{merchant}", "--to", "O3", "--role", "operations",
-            "--until", "2100-01-01", "--reason", "休假", *BY_TOKEN, given=mine,
-        )  # fmt: skip
-        assert lent["until"] == "2100-01-01T00:00:00+00:00"
+        day = (datetime.now(UTC) + timedelta(days=9)).date().isoformat()
+        what = ("--to", "O3", "--until", day, "--reason", "休假")
+        named = (f"delegation/D-{merchant}", "--verdict", "delegate")
+        mine = await token(command, "O2", "operations", *named, *what)
+        delegate = ("approvals", "delegate", f"D-{merchant}", "--role", "operations")
+        wider = await command.run(*delegate, "--role", "finance", *what, *BY_TOKEN, "--json",
+                                  given=mine)  # fmt: skip
+        assert codes(wider) == ["TOKEN_INVALID"]
+        lent = await command.said(*delegate, *what, *BY_TOKEN, given=mine)
+        assert lent["until"] == f"{day}T00:00:00+00:00"
         shown = (await command.said("approvals", "show", merchant, "W1"))["decide_with"].split()
-        theirs = await token(command, "O3", "nothing")
+        yes = (f"withdrawal/{merchant}/W1", "--verdict", "approve")
+        theirs = await token(command, "O3", "nothing", *yes, *shown)
         approve = ("approvals", "approve", merchant, "W1", *shown)
         done = await command.said(*approve, *BY_TOKEN, given=theirs)
         assert (done["state"], done["decisions"][0]["on_behalf_of"]) == ("REMITTING", "O2")
+
+    def test_what_decides_is_told_for_every_currency(self) -> None:
+        """C-07: yen have no decimals, and are not what the commands take by default."""
+        level = LevelView(name="finance", roles=("finance", "cfo"), quorum=1, current=True)
+        view = WithdrawalView(
+            merchant="M1", request="W1", currency="JPY", amount_minor=2_000,
+            state=WithdrawalState.WAITING_APPROVAL, payee_digest="ab" * 32, levels=(level,),
+        )  # fmt: skip
+        told = "--amount 2000 --currency JPY --shown abababababab"
+        assert decide_with(view) == told
+        assert token_with(view) == (
+            "token issue --subject YOU --role finance --for withdrawal/M1/W1 --verdict approve"
+            f" {told}"
+        )
+        none = view.model_copy(update={"currency": "CNY", "payee_digest": ""})
+        assert decide_with(none) == "--amount 20.00 --shown no-payee-bound"
 
 
 class TestPolicy:
@@ -159,17 +200,21 @@ class TestPolicy:
         assert (await command.said("policy", "simulate", "--since", "2020-01-01"))["differing"] == 0
         change = f"P-{people.platform.merchant}"
         propose = ("policy", "propose", change, "--policy", str(file), "--from", "2100-01-01")
-        first = await token(command, "A1", "policy-admin")
+        asked = ("--verdict", "propose", "--policy", str(file), "--effective-from", "2100-01-01")
+        first = await token(command, "A1", "policy-admin", f"policy/{change}", *asked)
         shown = await command.said(*propose, "--reason", "新限额", *BY_TOKEN, given=first)
         digest = shown["policy_digest"]
         assert (await command.said("policy", "show", change))["policy_digest"] == digest
-        approve = ("policy", "approve", change, "--shown", digest)
+        approve = ("policy", "approve", change, "--shown", digest[:12])
         own = await command.run(*approve, "--json", *BY_TOKEN, given=first)
-        assert codes(own) == ["TOKEN_SPENT"]
-        second = await token(command, "A2", "policy-admin")
+        assert codes(own) == ["TOKEN_INVALID"]
+        other = ("policy", "approve", change, "--shown", "0" * 12, "--json", *BY_TOKEN)
+        assert codes(await command.run(*other, given=first)) == ["DECISION_STALE"]
+        yes = (f"policy/{change}", "--verdict", "approve")
+        second = await token(command, "A2", "policy-admin", *yes, "--shown", digest[:12])
         adopted = await command.said(*approve, *BY_TOKEN, given=second)
         assert adopted["state"] == "ADOPTED"
-        late = await token(command, "A3", "policy-admin")
+        late = await token(command, "A3", "policy-admin", f"policy/{change}", "--verdict", "reject")
         reject = ("policy", "reject", change, "--shown", digest, "--reason", "过宽", "--json")
         assert codes(await command.run(*reject, *BY_TOKEN, given=late)) == ["REQUEST_DECIDED"]
         assert "up to 50,000.00: operations" in (await command.run("policy", "show")).out

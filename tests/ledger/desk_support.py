@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ledger.accounts import AccountRows
-from ledger.audit import Act, Audit
+from ledger.audit import Act
 from ledger.desk import Desk
 from ledger.engine import fetch, in_transaction
 from ledger.proofs import Proofs
@@ -19,7 +19,7 @@ from ledger.receiving import Receiver
 from ledger.remedies import Remedies
 from ledger.topups import Submission, insert_topup
 from ledger.workitems import ItemRows, NewItem, open_items
-from tests.tokens import VERIFIER, signed
+from tests.tokens import VERIFIER, Word, for_item, signed
 from tillkeeper.contracts.account import AccountState, MerchantType, OpenAccount
 from tillkeeper.contracts.receipt import PayerKind, ReceiptReport, ReceiptView
 from tillkeeper.contracts.topup import TopUpRequest
@@ -59,7 +59,7 @@ class Office:
         self.accounts = AccountRows(self.ring)
         self.receiver = Receiver(self.ring, self.accounts, PROFILE)
         remedies = Remedies(self.receiver, lambda c: self.can_pay(c))
-        proofs = Proofs(VERIFIER.recognise, Audit(self.ring), PROFILE.name)
+        proofs = Proofs(VERIFIER.recognise, self.ring, PROFILE.name)
         self.desk = Desk(ItemRows(self.ring), remedies, proofs, PROFILE.name)
 
     async def run(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
@@ -136,9 +136,9 @@ class Office:
         self, item: int, action: ItemAction, target: str | None = None, **more: Any
     ) -> ItemView:
         fields = {"action": action, "target": target, "reason": "附证明", "actor": "O1"}
+        token = more.pop("token", None)
         body = Propose(**{**fields, **more})
-        if "token" not in more:
-            body = signed(body, AT)
+        body = signed(item, body, AT) if token is None else for_item(item, body, token)
         return await self.run(
             lambda c: self.desk.propose(c, ItemCommand(item=item, at=AT, body=body))
         )
@@ -148,14 +148,13 @@ class Office:
         shown = view.proposal.model_dump(
             include={"action", "target", "amount_minor", "payee_digest"}
         )
-        body = signed(Approve(**shown, proposal=view.proposal.number, actor=actor), AT)
-        body = body.model_copy(update=more)
+        body = _said(view, Approve(**shown, proposal=view.proposal.number, actor=actor), more)
         command = ItemCommand(item=view.item, at=AT, body=body)
         return await self.run(lambda c: self.desk.approve(c, command))
 
     async def reject(self, view: ItemView, actor: str = "O2", **more: Any) -> ItemView:
         body = RejectProposal(proposal=view.proposals, reason="证明不足", actor=actor)
-        body = signed(body, AT).model_copy(update=more)
+        body = _said(view, body, more)
         command = ItemCommand(item=view.item, at=AT, body=body)
         return await self.run(lambda c: self.desk.reject(c, command))
 
@@ -163,3 +162,10 @@ class Office:
         """All that stands in a bucket, in minor units."""
         sql = "SELECT coalesce(sum(balance), 0) FROM accounts WHERE bucket = $1"
         return int((await self.rows(sql, name))[0][0])
+
+
+def _said(view: ItemView, word: Word, more: dict[str, Any]) -> Word:
+    """A word on what the view shows, signed by its actor unless another token is given."""
+    token = more.pop("token", None)
+    word = word.model_copy(update=more)
+    return signed(view, word, AT) if token is None else for_item(view, word, token)

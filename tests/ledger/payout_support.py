@@ -10,7 +10,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from gateways.bank.reading import read_bank_bytes
 from ledger import attempts
-from ledger.audit import Audit
 from ledger.bank.booking import Booker, book_entries
 from ledger.bank.files import Arrival, receive_file
 from ledger.bank.staging import StatementBook, stage_file
@@ -55,7 +54,7 @@ class Cashier:
         self.receiver = Receiver(self.ring, self.counter.accounts, JD_PREPAID_2023_11)
         remedies = Remedies(self.receiver, lambda _: True, RAILS)
         name = JD_PREPAID_2023_11.name
-        proofs = Proofs(VERIFIER.recognise, Audit(self.ring), name)
+        proofs = Proofs(VERIFIER.recognise, self.ring, name)
         self.desk = Desk(ItemRows(self.ring), remedies, proofs, name)
 
     async def remitting(self, amount: int = AMOUNT, request: str = "W1") -> str:
@@ -135,7 +134,7 @@ class Cashier:
         """Propose an action, which closes where one person is enough."""
         body = Propose(action=action, reason="银行已书面确认", actor=who, **more)
         at = AT + timedelta(hours=1)
-        command = ItemCommand(item=item, at=at, body=signed(body, at))
+        command = ItemCommand(item=item, at=at, body=signed(item, body, at))
         return await self.counter.run(lambda c: self.desk.propose(c, command))
 
     async def confirm(self, view: ItemView, who: str = "F2") -> ItemView:
@@ -147,7 +146,7 @@ class Cashier:
             amount_minor=made.amount_minor, payee_digest=made.payee_digest, actor=who,
         )  # fmt: skip
         at = AT + timedelta(hours=2)
-        command = ItemCommand(item=view.item, at=at, body=signed(body, at))
+        command = ItemCommand(item=view.item, at=at, body=signed(view, body, at))
         return await self.counter.run(lambda c: self.desk.approve(c, command))
 
     async def verified(self) -> None:

@@ -21,7 +21,7 @@ from ledger.lanes import Lanes
 from ledger.orders import OrderBook
 from tests.ledger.test_policies import POLICY, admin
 from tests.ledger.withdrawal_support import AT, DAY, Counter, bare
-from tests.tokens import VERIFIER, token_for
+from tests.tokens import VERIFIER, for_delegation, for_policy, for_proposal, token_for
 from tests.workflows.support import receiving
 from tillkeeper.contracts.approval import (
     Decide,
@@ -123,19 +123,18 @@ class TestTwice:
         doors = ApprovalActivities(house)
         wanted = ProposePolicy(
             change="P1", policy=POLICY, effective_from=AT + DAY, reason="季度调整",
-            token=admin("A1"),
         )  # fmt: skip
+        wanted = for_proposal(wanted, admin("A1"))
         for _ in range(2):
             view = await doors.propose_policy(PolicyCommand(change="P1", at=AT, body=wanted))
-        body = DecidePolicy(
-            verdict=Verdict.APPROVE, policy_digest=view.policy_digest, token=admin("A2")
-        )
+        body = DecidePolicy(verdict=Verdict.APPROVE, policy_digest=view.policy_digest)
+        body = for_policy("P1", body, admin("A2"))
         for _ in range(2):
             view = await doors.decide_policy(PolicyCommand(change="P1", at=AT, body=body))
         lent = Delegate(
             delegation="D1", delegate="X1", roles=("operations",), until=AT + DAY, reason="出差",
-            token=token_for("O2", "operations", at=AT),
         )  # fmt: skip
+        lent = for_delegation(lent, token_for("O2", "operations", at=AT))
         made = [await doors.record_delegation(DelegationCommand(at=AT, body=lent)) for _ in "12"]
         assert made[0] == made[1]
         for table, rows in (("approval_policies", 1), ("delegations", 1), ("decisions", 1)):
@@ -151,15 +150,14 @@ class TestRefused:
         await counter.account()
         doors = WithdrawalActivities(house)
         view = await doors.submit_withdrawal(command(REQUEST))
-        token = token_for("u1", "operations", at=AT)
-        body = counter.decision(view, token)
+        body = counter.decision(view, token_for("u1", "operations", at=AT))
         for _ in range(2):
             assert await refused(doors.decide_withdrawal(command(body))) == (Code.OWN_REQUEST,)
         rows = await counter.rows(_REFUSED)
         assert [(row.actor, row.at, row.reason_sealed) for row in rows] == [("u1", AT, None)]
         after = json.loads(rows[0].after)
         assert after == {
-            "refused": ["OWN_REQUEST"], "token": VERIFIER.recognise(token, AT).token_id,
+            "refused": ["OWN_REQUEST"], "token": VERIFIER.recognise(body.token, AT).token_id,
         }  # fmt: skip
         for table in ("decisions", "payments"):
             assert await counter.count(table) == 0
@@ -170,15 +168,15 @@ class TestRefused:
     async def test_a_refused_decisions_token_is_good_for_no_other(
         self, house: House, counter: Counter
     ) -> None:
-        """S3: whoever finds it in a history can decide nothing with it."""
+        """S3: whoever finds it in a history can decide nothing with it, nor do the same later."""
         await counter.account()
         doors = WithdrawalActivities(house)
         view = await doors.submit_withdrawal(command(REQUEST))
         token = token_for("O1", "operations", at=AT)
-        stale = counter.decision(view, token).model_copy(update={"amount_minor": 1})
+        stale = counter.decision(view, token, amount_minor=1)
         assert await refused(doors.decide_withdrawal(command(stale))) == (Code.DECISION_STALE,)
-        right = counter.decision(view, token)
-        assert await refused(doors.decide_withdrawal(command(right))) == (Code.TOKEN_SPENT,)
+        right = counter.decision(view, stale.token)
+        assert await refused(doors.decide_withdrawal(command(right))) == (Code.TOKEN_INVALID,)
         assert await refused(doors.decide_withdrawal(command(stale))) == (Code.DECISION_STALE,)
         fresh = counter.decision(view, token_for("O1", "operations", at=AT))
         assert (await doors.decide_withdrawal(command(fresh))).decisions
@@ -214,14 +212,14 @@ class TestRefused:
         doors = ApprovalActivities(house)
         wanted = ProposePolicy(
             change="P1", policy=POLICY, effective_from=AT + DAY, reason="季度调整",
-            token=admin("A1", "operations"),
         )  # fmt: skip
+        wanted = for_proposal(wanted, admin("A1", "operations"))
         work = doors.propose_policy(PolicyCommand(change="P1", at=AT, body=wanted))
         assert await refused(work) == (Code.ROLE_MISSING,)
         lent = Delegate(
             delegation="D1", delegate="X1", roles=("finance",), until=AT + DAY, reason="出差",
-            token=token_for("O2", "operations", at=AT),
         )  # fmt: skip
+        lent = for_delegation(lent, token_for("O2", "operations", at=AT))
         assert await refused(doors.record_delegation(DelegationCommand(at=AT, body=lent))) == (
             Code.ROLE_MISSING,
         )

@@ -260,29 +260,31 @@ class TestToken:
         """S3: not for the other verdict, not for another withdrawal, not for a delegation."""
         view = await waiting(counter)
         other = await counter.submit(1_000_00, "W2")
-        token = token_for("O2", "operations", at=AT)
-        await counter.decide(view, counter.decision(view, token))
-        no = counter.decision(view, token, Verdict.REJECT)
-        assert await refusal(counter.decide(view, no)) == (Code.TOKEN_SPENT,)
-        assert await refusal(counter.decide(other, counter.decision(other, token))) == (
-            Code.TOKEN_SPENT,
+        yes = counter.decision(view, token_for("O2", "operations", at=AT))
+        await counter.decide(view, yes)
+        no = counter.decision(view, yes.token, Verdict.REJECT)
+        assert await refusal(counter.decide(view, no)) == (Code.TOKEN_INVALID,)
+        assert await refusal(counter.decide(other, counter.decision(other, yes.token))) == (
+            Code.TOKEN_INVALID,
         )
-        lent = counter.delegate(token, "O3", "operations", until=AT + DAY)
-        assert await refusal(lent) == (Code.TOKEN_SPENT,)
+        lent = counter.delegate(yes.token, "O3", "operations", until=AT + DAY)
+        assert await refusal(lent) == (Code.TOKEN_INVALID,)
         assert (await counter.read("W2")).state is State.WAITING_APPROVAL
 
     async def test_one_token_for_two_decisions_at_once(self, counter: Counter) -> None:
-        """S3: two withdrawals race for it, one gets it."""
+        """S3: two withdrawals race for it, the one that it names gets it."""
         await counter.account()
         for n in range(5):
             views = [await counter.submit(1_00, f"{name}{n}") for name in "AB"]
-            token = token_for("O2", "operations", at=AT)
+            named = views[n % 2]
+            token = counter.decision(named, token_for("O2", "operations", at=AT)).token
             answers = await asyncio.gather(
                 *(counter.decide(view, counter.decision(view, token)) for view in views),
                 return_exceptions=True,
             )
             refused = [answer.codes for answer in answers if isinstance(answer, Rejected)]
-            assert refused == [(Code.TOKEN_SPENT,)]
+            assert refused == [(Code.TOKEN_INVALID,)]
+            assert (await counter.read(named.request)).state is State.REMITTING
         assert await counter.count("spent_tokens") == 5
 
     async def test_a_bound_token_is_good_for_its_decision_only(self, counter: Counter) -> None:
@@ -294,7 +296,7 @@ class TestToken:
             subject="withdrawal/M1/W1", verdict="APPROVE", amount_minor=2_000_00, currency="CNY",
             shown=view.payee_digest,
         )  # fmt: skip
-        token = token_for("O2", "operations", at=AT, decision=bound)
+        token = token_for("O2", "operations", at=AT).to(bound)
         assert await refusal(counter.decide(other, counter.decision(other, token))) == (
             Code.TOKEN_INVALID,
         )
@@ -316,8 +318,8 @@ class TestToken:
     async def test_its_text_is_nowhere(self, counter: Counter) -> None:
         """S3: its id alone is kept."""
         view = await waiting(counter)
-        token = token_for("O2", "operations", at=AT)
-        body = counter.decision(view, token)
+        body = counter.decision(view, token_for("O2", "operations", at=AT))
+        token = body.token
         done = await counter.decide(view, body)
         rows = await counter.rows(
             "SELECT t::text FROM spent_tokens t UNION ALL SELECT d::text FROM decisions d"

@@ -12,9 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ledger.workitems import ItemRows, NewItem
 from tests.ledger.desk_support import AT, BANK, Office
-from tests.tokens import VERIFIER, token_for
+from tests.tokens import VERIFIER, bound_token, signed, token_for
 from tests.workflows.support import refused
 from tillkeeper.contracts.actor import LIFE_MAX, Decision
+from tillkeeper.contracts.binding import item_release
 from tillkeeper.contracts.errors import Code
 from tillkeeper.contracts.workitem import (
     ItemAction,
@@ -23,6 +24,7 @@ from tillkeeper.contracts.workitem import (
     ItemState,
     ItemView,
     Outcome,
+    Propose,
     ReleaseItem,
 )
 from tillkeeper.rules.proving import DESK
@@ -56,7 +58,7 @@ def on(item: int, said: str, **changes: Any) -> Decision:
     """What a word on the first proposal of the match is bound to."""
     fields = {
         "subject": f"item/{item}/1", "verdict": said, "amount_minor": 5_000_00,
-        "currency": "CNY", "shown": "M1/T1",
+        "shown": "MATCH M1/T1",
     }  # fmt: skip
     return Decision(**{**fields, **changes})
 
@@ -95,7 +97,7 @@ class TestProof:
         for say in (office.approve, office.reject):
             with refused(*codes):
                 await say(shown, token=token)
-        assert await spent(office) == [("O1", f"item/{item}/1")]
+        assert await spent(office) == [("O1", f"item/{item}")]
         assert await office.bucket("available") == 0
 
     async def test_a_token_is_good_until_its_end_and_not_at_it(
@@ -121,16 +123,18 @@ class TestProof:
         self, office: Office, item: int
     ) -> None:
         """S3: what refused the first proposal approves no second one."""
-        token = token_for("O2", DESK, at=AT)
         shown = await match(office, item)
+        no = on(item, "REJECT")
+        token = token_for("O2", DESK, at=AT).to(no)
         rejected = await office.reject(shown, token=token)
         assert rejected.state is ItemState.CLAIMED
         second = await match(office, item, reason="新证明")
-        with refused(Code.TOKEN_SPENT):
-            await office.approve(second, token=token)
+        for say in (office.approve, office.reject):
+            with refused(Code.TOKEN_INVALID):
+                await say(second, token=token)
         assert (await office.approve(second)).outcome is Outcome.MATCHED
         assert sorted(await spent(office)) == [
-            ("O1", f"item/{item}/1"), ("O1", f"item/{item}/2"),
+            ("O1", f"item/{item}"), ("O1", f"item/{item}"),
             ("O2", f"item/{item}/1"), ("O2", f"item/{item}/2"),
         ]  # fmt: skip
 
@@ -148,19 +152,19 @@ class TestProof:
 
     @pytest.mark.parametrize(
         "changes",
-        [{"amount_minor": 5_000_01}, {"currency": "USD"}, {"shown": "M1/T2"}, {"verdict": "REJECT"},
+        [{"amount_minor": 5_000_01}, {"currency": "USD"}, {"shown": "MATCH M1/T2"},
+         {"shown": "RETURN M1/T1"}, {"shown": "M1/T1"}, {"verdict": "REJECT"},
          {"subject": "item/1/1"}],
     )  # fmt: skip
     async def test_a_token_bound_to_another_word_is_refused(
         self, office: Office, item: int, changes: dict[str, Any]
     ) -> None:
-        """Design §5: to the number, the verdict, the amount and the target that were shown."""
-        mine = token_for("O1", DESK, at=AT, decision=on(item, "PROPOSE"))
-        shown = await match(office, item, token=mine)
-        other = token_for("O2", DESK, at=AT, decision=on(item, "APPROVE", **changes))
+        """Design §5: to number, verdict, amount, action and target that were shown."""
+        shown = await match(office, item)
+        other = token_for("O2", DESK, at=AT).to(on(item, "APPROVE", **changes))
         with refused(Code.TOKEN_INVALID):
             await office.approve(shown, token=other)
-        exact = token_for("O2", DESK, at=AT, decision=on(item, "APPROVE"))
+        exact = token_for("O2", DESK, at=AT).to(on(item, "APPROVE"))
         assert (await office.approve(shown, token=exact)).outcome is Outcome.MATCHED
 
     async def test_money_that_is_nobodys_yet_needs_a_token_for_every_merchant(
@@ -173,17 +177,18 @@ class TestProof:
         shown = await office.propose(item, ItemAction.RETURN, return_to=BANK)
         assert shown.proposal is not None
         digest = shown.proposal.payee_digest
-        wrong = token_for("O2", DESK, at=AT, decision=on(item, "APPROVE", shown="0" * 64))
+        wrong = token_for("O2", DESK, at=AT).to(on(item, "APPROVE", shown=f"RETURN {'0' * 64}"))
         with refused(Code.TOKEN_INVALID):
             await office.approve(shown, token=wrong)
-        exact = token_for("O2", DESK, at=AT, decision=on(item, "APPROVE", shown=digest))
+        exact = token_for("O2", DESK, at=AT).to(on(item, "APPROVE", shown=f"RETURN {digest}"))
         assert (await office.approve(shown, token=exact)).outcome is Outcome.RETURNED
 
     async def test_the_audit_names_the_token_and_nothing_keeps_its_text(
         self, office: Office, item: int
     ) -> None:
         """C-07, S3: by its id; the proposal is kept without it."""
-        token = token_for("O1", DESK, at=AT)
+        body = Propose(action=ItemAction.MATCH, target="M1/T1", reason="附证明", actor="O1")
+        token = signed(item, body, AT).token
         shown = await match(office, item, token=token)
         kept = await office.run(lambda c: ItemRows(office.ring).read(c, item))
         assert kept.proposal is not None
@@ -228,6 +233,7 @@ class TestWithoutNeed:
         with refused(code):
             await office.propose(noted, ItemAction.ACKNOWLEDGE, token=token)
         await match(office, item)
+        token = bound_token(token, item_release(item))
         body = ReleaseItem(reason="x", actor="O1", token=token)
         command = ItemCommand(item=item, at=AT, body=body)
         with refused(code):

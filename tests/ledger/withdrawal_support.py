@@ -19,7 +19,7 @@ from ledger.orders import OrderBook
 from ledger.policies import Policies
 from ledger.withdrawals import Withdrawals
 from tests.ledger.support import hold, top_up
-from tests.tokens import VERIFIER, token_for
+from tests.tokens import VERIFIER, for_delegation, for_withdrawal, token_for
 from tillkeeper.contracts.account import (
     AccountState,
     BankDetails,
@@ -170,13 +170,13 @@ class Counter:
     def decision(
         self, view: WithdrawalView, token: str, verdict: Verdict = Verdict.APPROVE, **more: Any
     ) -> Decide:
-        """A decision on what the view shows."""
+        """A decision on what the view shows; the token is bound to it."""
         fields: dict[str, Any] = {
             "verdict": verdict, "amount_minor": view.amount_minor, "currency": view.currency,
-            "payee_digest": view.payee_digest, "token": token,
+            "payee_digest": view.payee_digest,
             "reason": "资料不符" if verdict is Verdict.REJECT else None,
         }  # fmt: skip
-        return Decide(**{**fields, **more})
+        return for_withdrawal(view, Decide(**{**fields, **more}), token)
 
     async def decide(
         self, view: WithdrawalView, body: Decide, *, at: datetime = AT
@@ -233,9 +233,8 @@ class Counter:
         """Delegate, as the token's person."""
         body = Delegate(
             delegation=name, delegate=delegate, roles=roles, until=until, reason="出差",
-            token=token,
         )  # fmt: skip
-        command = DelegationCommand(at=AT, body=body)
+        command = DelegationCommand(at=AT, body=for_delegation(body, token))
         return await self.run(lambda c: self.delegations.record(c, command))
 
     async def figures(self, merchant: str = "M1") -> tuple[int, int, int, int]:

@@ -26,10 +26,17 @@ from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryRequest
 from temporalio.client import Client
 
-from gateways.identity.issuer import ISSUER_FILE, DevelopmentIssuer, Grant
+from gateways.identity.issuer import ISSUER_FILE, DevelopmentIssuer
 from tests.home import Home
 from tests.stack import engine_on
-from tests.tokens import signed
+from tests.tokens import (
+    for_delegation,
+    for_policy,
+    for_proposal,
+    for_withdrawal,
+    signed,
+    token_for,
+)
 from tillkeeper.client import Tillkeeper
 from tillkeeper.codec import data_converter
 from tillkeeper.contracts.account import (
@@ -218,21 +225,21 @@ async def _return(till: Tillkeeper, issuer: DevelopmentIssuer) -> set[str]:
     """
     payee = ReturnTo(name=DESK[1], account=DESK[2], bank_name="工商银行")
     plain = Propose(action=ItemAction.RETURN, reason=DESK[0], actor="o1", return_to=payee)
-    first = signed(plain, issuer=issuer)
-    await till.propose(1, first)
-    refusal = signed(RejectProposal(proposal=1, reason=DESK[3], actor="o2"), issuer=issuer)
+    first = signed(1, plain, issuer=issuer)
+    no = RejectProposal(proposal=1, reason=DESK[3], actor="o2")
+    refusal = signed(await till.propose(1, first), no, issuer=issuer)
     await till.reject(1, refusal)
-    odd = signed(plain, issuer=issuer)
+    odd = signed(1, plain, issuer=issuer)
     with suppress(Rejected):
         await till.propose(1, odd.model_copy(update={"target": DESK[1]}))
-    body = signed(plain, issuer=issuer)
+    body = signed(1, plain, issuer=issuer)
     shown = (await till.propose(1, body)).proposal
     assert shown is not None
     approval = Approve(
         proposal=2, action=ItemAction.RETURN, amount_minor=500_000, actor="o2",
         payee_digest=shown.payee_digest,
     )  # fmt: skip
-    yes = signed(approval, issuer=issuer)
+    yes = signed(1, approval, issuer=issuer)
     with suppress(Rejected):
         await till.approve(1, yes.model_copy(update={"actor": "o1"}))
     returned = await till.approve(1, yes)
@@ -245,10 +252,9 @@ async def _withdraw(till: Tillkeeper, issuer: DevelopmentIssuer) -> set[str]:
     now = datetime.now(UTC)
 
     def token(who: str, role: str) -> str:
-        return issuer.issue(Grant(subject=who, roles=(role,)), datetime.now(UTC))
+        return token_for(who, role, issuer=issuer)
 
-    used = {name: token("o2", "operations") for name in ("yes", "no", "own", "lent")}
-    used |= {name: token(name, POLICY_ADMIN) for name in ("a1", "a2")}
+    operations = token("o2", "operations")
     views = [
         await till.request_withdrawal(
             WithdrawalRequest(
@@ -259,41 +265,37 @@ async def _withdraw(till: Tillkeeper, issuer: DevelopmentIssuer) -> set[str]:
     ]
     body = Decide(
         verdict=Verdict.APPROVE, amount_minor=50_000, currency="CNY",
-        payee_digest=views[0].payee_digest, token=used["own"],
+        payee_digest=views[0].payee_digest,
     )  # fmt: skip
+    own = for_withdrawal(views[0], body.model_copy(update={"amount_minor": 1}), operations)
     with suppress(Rejected):
-        await till.decide_withdrawal("M1", "W1", body.model_copy(update={"amount_minor": 1}))
-    paid = await till.decide_withdrawal("M1", "W1", body.model_copy(update={"token": used["yes"]}))
+        await till.decide_withdrawal("M1", "W1", own)
+    yes = for_withdrawal(views[0], body, operations)
+    paid = await till.decide_withdrawal("M1", "W1", yes)
     assert paid.state is WithdrawalState.REMITTING
-    changes = {"verdict": Verdict.REJECT, "reason": APPROVING[0], "token": used["no"]}
-    await till.decide_withdrawal("M1", "W2", body.model_copy(update=changes))
+    changes = {"verdict": Verdict.REJECT, "reason": APPROVING[0]}
+    no = for_withdrawal(views[1], body.model_copy(update=changes), operations)
+    await till.decide_withdrawal("M1", "W2", no)
     cancel = CancelWithdrawal(reason=APPROVING[1], actor="user1")
     await till.cancel_withdrawal("M1", "W3", cancel)
-    await till.delegate(
-        Delegate(
-            delegation="D1",
-            delegate="o3",
-            roles=("operations",),
-            until=now + timedelta(days=1),
-            reason=APPROVING[2],
-            token=used["lent"],
-        )
-    )
-    proposed = await till.propose_policy(
-        ProposePolicy(
-            change="P1",
-            policy=DEFAULT_POLICY.policy,
-            effective_from=now + timedelta(days=1),
-            reason=APPROVING[3],
-            token=used["a1"],
-        )
-    )
-    refusal = DecidePolicy(
-        verdict=Verdict.REJECT, policy_digest=proposed.policy_digest, reason=APPROVING[4],
-        token=used["a2"],
+    lent = Delegate(
+        delegation="D1", delegate="o3", roles=("operations",), until=now + timedelta(days=1),
+        reason=APPROVING[2],
     )  # fmt: skip
+    lent = for_delegation(lent, operations)
+    await till.delegate(lent)
+    change = ProposePolicy(
+        change="P1", policy=DEFAULT_POLICY.policy, effective_from=now + timedelta(days=1),
+        reason=APPROVING[3],
+    )  # fmt: skip
+    change = for_proposal(change, token("a1", POLICY_ADMIN))
+    proposed = await till.propose_policy(change)
+    refusal = DecidePolicy(
+        verdict=Verdict.REJECT, policy_digest=proposed.policy_digest, reason=APPROVING[4]
+    )
+    refusal = for_policy("P1", refusal, token("a2", POLICY_ADMIN))
     await till.decide_policy("P1", refusal)
-    return set(used.values())
+    return {word.token for word in (own, yes, no, lent, change, refusal)}
 
 
 async def _histories(client: Client) -> list[dict[str, Any]]:

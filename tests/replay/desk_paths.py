@@ -53,13 +53,14 @@ async def _matched(recorder: Recorder) -> None:
     await till.request_topup(recorder.platform.topup())
     item = await _receipt(recorder, "B10")
     match = Propose(action=ItemAction.MATCH, target=f"{merchant}/T1", reason="公司更名", actor="O1")
-    body = signed(match)
+    body = signed(item, match)
     await till.claim_item(item, ClaimItem(actor="O1"))
     shown = await till.propose(item, body)
     with contextlib.suppress(Rejected):
         await till.approve(item, _yes(shown, "O1"))
-    await till.reject(item, signed(RejectProposal(proposal=1, reason="证明不足", actor="O2")))
-    await till.approve(item, _yes(await till.propose(item, signed(match))))
+    no = RejectProposal(proposal=1, reason="证明不足", actor="O2")
+    await till.reject(item, signed(shown, no))
+    await till.approve(item, _yes(await till.propose(item, signed(item, match))))
     await _keep(recorder, "item-matched", item, ended=True)
 
 
@@ -70,7 +71,8 @@ async def _returned(recorder: Recorder) -> None:
         action=ItemAction.RETURN, reason="付款人要求退回", actor="O1",
         return_to=ReturnTo(bank_name="招商银行"),
     )  # fmt: skip
-    await recorder.till.approve(item, _yes(await recorder.till.propose(item, signed(body))))
+    shown = await recorder.till.propose(item, signed(item, body))
+    await recorder.till.approve(item, _yes(shown))
     await _keep(recorder, "item-returned", item, ended=True)
     sql = "SELECT end_to_end_id FROM payments"
     name = (await recorder.platform.rows(sql))[0].end_to_end_id
@@ -163,7 +165,7 @@ async def _item(recorder: Recorder, subject: str) -> int:
 def _yes(view: ItemView, actor: str = "O2") -> Approve:
     assert view.proposal is not None
     shown = view.proposal.model_dump(include={"action", "target", "amount_minor", "payee_digest"})
-    return signed(Approve(**shown, proposal=view.proposal.number, actor=actor))
+    return signed(view, Approve(**shown, proposal=view.proposal.number, actor=actor))
 
 
 async def _keep(recorder: Recorder, name: str, item: int, *, ended: bool) -> None:

@@ -16,14 +16,13 @@ from temporalio.testing import WorkflowEnvironment
 
 from tests.replay.record import Recorder
 from tests.stack import engine_on, running_postgres, running_temporal
-from tests.tokens import token_for
+from tests.tokens import for_delegation, token_for
 from tests.workflows.support import Platform, eventually, make_platform
 from tests.workflows.withdrawal_bank import Teller, tellers
 from tests.workflows.withdrawal_support import CANCEL, judged, yes
 from tillkeeper.contracts.approval import (
     ApprovalPolicy,
     Band,
-    DecidePolicy,
     Delegate,
     Verdict,
     delegation_workflow_id,
@@ -192,9 +191,7 @@ class WithdrawalRecorder(Recorder):
         await self.teller.paid()
         await self.kept("auto-approved")
         refused = await self.people.propose(DEFAULT_POLICY.policy, change="P-refused")
-        no = DecidePolicy(**{
-            **judged(refused).model_dump(), "verdict": Verdict.REJECT, "reason": "过宽",
-        })  # fmt: skip
+        no = judged(refused, verdict=Verdict.REJECT, reason="过宽")
         with contextlib.suppress(Rejected):
             await self.till.decide_policy("P-refused", judged(refused, "A1"))
         await self.till.decide_policy("P-refused", no)
@@ -208,8 +205,8 @@ class WithdrawalRecorder(Recorder):
             body = Delegate(
                 delegation=name, delegate="O3", roles=(role,), reason="休假",
                 until=datetime.now(UTC) + timedelta(days=9),
-                token=token_for("O2", "operations"),
             )  # fmt: skip
+            body = for_delegation(body, token_for("O2", "operations"))
             with contextlib.suppress(Rejected):
                 await self.till.delegate(body)
             await self.keep(f"delegation-{name}", delegation_workflow_id(name))

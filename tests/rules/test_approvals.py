@@ -22,6 +22,7 @@ from tillkeeper.contracts.approval import (
     Verdict,
 )
 from tillkeeper.contracts.base import EARLIEST
+from tillkeeper.contracts.binding import policy_digest
 from tillkeeper.contracts.errors import Code, Rejected
 from tillkeeper.rules.approvals import (
     DEFAULT_POLICY,
@@ -39,7 +40,6 @@ from tillkeeper.rules.approvals import (
     judge_veto,
     level_views,
     levels_for,
-    policy_digest,
 )
 
 AT = datetime(2026, 11, 6, 10, 0, tzinfo=UTC)

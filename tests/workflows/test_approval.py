@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest_asyncio
 
-from tests.tokens import token_for
+from tests.tokens import for_delegation, token_for
 from tests.workflows.support import Platform, eventually, refused
 from tests.workflows.withdrawal_support import People, judged, people_on
 from tillkeeper.contracts.approval import (
@@ -25,7 +25,6 @@ from tillkeeper.contracts.approval import (
 )
 from tillkeeper.contracts.errors import Code
 from tillkeeper.contracts.withdrawal import WithdrawalState
-from tillkeeper.rules.approvals import POLICY_ADMIN
 
 FINANCE_ALONE = ApprovalPolicy(bands=(Band(levels=(Level(name="finance", roles=("finance",)),)),))
 
@@ -133,17 +132,14 @@ def lending(**changes: Any) -> Delegate:
     fields: dict[str, Any] = {
         "delegation": f"D-{uuid.uuid4().hex}", "delegate": "O3",
         "roles": ("operations",), "until": datetime.now(UTC) + timedelta(days=1),
-        "reason": "休假", "token": token_for("O2", "operations"),
+        "reason": "休假",
     }  # fmt: skip
-    return Delegate(**{**fields, **changes})
+    return for_delegation(Delegate(**{**fields, **changes}), token_for("O2", "operations"))
 
 
 def no(view: PolicyView) -> DecidePolicy:
     """A second policy admin's no."""
-    return DecidePolicy(
-        verdict=Verdict.REJECT, policy_digest=view.policy_digest, reason="过宽",
-        token=token_for("A2", POLICY_ADMIN),
-    )  # fmt: skip
+    return judged(view, verdict=Verdict.REJECT, reason="过宽")
 
 
 def proposed_from(view: PolicyView) -> datetime:

@@ -252,7 +252,7 @@ class TestSignals:
         await handle.signal("decyde", body)
         await handle.signal("decide", {"verdict": "APPROVE"})
         await handle.signal("decide")
-        await handle.signal("decide", body.model_copy(update={"amount_minor": 1_00}))
+        await handle.signal("decide", yes(shown, amount_minor=1_00))
 
         async def noted() -> bool:
             return len((await people.seen()).not_understood) == 4
@@ -273,7 +273,8 @@ class TestSignals:
             await people.reject(shown)
         for number, early in enumerate(("update", "signal", "update-with-start"), 1):
             request = f"W{number}"
-            body = yes(shown).model_copy(update={"amount_minor": 1_000_00})
+            early_on = {"request": request, "amount_minor": 1_000_00}
+            body = yes(shown.model_copy(update=early_on))
             told = asyncio.create_task(_early(people, request, early, body))
             await asyncio.sleep(0.3)
             async with people.platform.worker():

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateways.identity.issuer import ISSUER_FILE, DevelopmentIssuer
-from tests.console.support import Till
+from tests.console.support import Answer, Till
 from tests.workflows.support import Platform
 from tests.workflows.withdrawal_bank import Teller, tellers
 from tillkeeper.client import TASK_QUEUE, Tillkeeper
@@ -72,7 +72,8 @@ class TestWithdrawalWithFailure:
             shown = await command.said("approvals", "show", merchant, "W1")
             assert shown["payee"] == "甲***"
             decide = shown["decide_with"].split()
-            token = await token_for(command, tmp_path, "operations")
+            line = shown["token_with"].replace("YOU", "O2").split()
+            token = await kept(tmp_path, await command.run(*line))
             approve = ("approvals", "approve", merchant, "W1", *decide, "--token-file", token)
             assert (await command.said(*approve))["state"] == "REMITTING"
             view = await people.seen()
@@ -84,7 +85,10 @@ class TestWithdrawalWithFailure:
         async with platform.worker():
             (item,) = (await command.said("inbox", "list", "--kind", "WITHDRAWAL_FAILED"))["work"]
             returns = ("inbox", "propose", item["id"], "RETURN_TO_AVAILABLE")
-            token = await token_for(command, tmp_path, DESK)
+            back = ("--verdict", "propose", "--action", "RETURN_TO_AVAILABLE")
+            issue = ("token", "issue", "--subject", "O2", "--role", DESK)
+            issued = await command.run(*issue, "--for", f"item/{item['id']}", *back)
+            token = await kept(tmp_path, issued)
             why = ("--reason", "客户要求退回", "--actor", "O2", "--token-file", token)
             for _ in range(2):
                 assert (await command.said(*returns, *why))["outcome"] == "RETURNED"
@@ -100,10 +104,9 @@ class TestWithdrawalWithFailure:
         await booked_once(platform)
 
 
-async def token_for(command: Till, folder: Path, role: str) -> str:
+async def kept(folder: Path, issued: Answer) -> str:
     """O2's token in a file, as a person gets it."""
-    issued = await command.run("token", "issue", "--subject", "O2", "--role", role)
-    path = folder / role
+    path = folder / "token"
     await asyncio.to_thread(path.write_text, issued.out)
     return str(path)
 

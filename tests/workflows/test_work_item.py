@@ -61,7 +61,7 @@ class People:
     ) -> Propose:
         target = f"{self.platform.merchant}/{request}"
         body = Propose(action=ItemAction.MATCH, target=target, reason=reason, actor=actor)
-        return signed(body, at)
+        return signed(self.item, body, at)
 
     async def propose(self, request: str = "T1", actor: str = "O1") -> ItemView:
         return await self.till.propose(self.item, self.matching(request, actor))
@@ -82,13 +82,13 @@ def yes(view: ItemView, actor: str = "O2", at: datetime | None = None, **changes
     assert view.proposal is not None
     shown = {"action", "target", "amount_minor", "payee_digest"}
     fields = view.proposal.model_dump(include=shown) | {"proposal": view.proposal.number}
-    return signed(Approve(**{**fields, "actor": actor, **changes}), at)
+    return signed(view, Approve(**{**fields, "actor": actor, **changes}), at)
 
 
 def no(view: ItemView, actor: str = "O2", at: datetime | None = None) -> RejectProposal:
     """A no to what the view shows, with a fresh token."""
     body = RejectProposal(proposal=view.proposals, reason="证明不足", actor=actor)
-    return signed(body, at)
+    return signed(view, body, at)
 
 
 async def item_of(platform: Platform, receipt: ReceiptView) -> int:
@@ -315,7 +315,7 @@ class TestMatch:
             await propose(people.item, note)
         with refused(Code.ITEM_UNKNOWN):
             await propose(2**60, note)
-        back = signed(Propose(action=ItemAction.RETURN, reason="x", actor="O1"))
+        back = signed(people.item, Propose(action=ItemAction.RETURN, reason="x", actor="O1"))
         with refused(Code.BANK_EXCHANGE_MISSING):
             await propose(people.item, back)
         assert (await people.row()).state == "OPEN"
@@ -332,7 +332,7 @@ class TestReturn:
                 action=ItemAction.RETURN, reason="付款人要求退回", actor="O1",
                 return_to=ReturnTo(bank_name="招商银行北京分行"),
             )  # fmt: skip
-            shown = await bank.till.propose(people.item, signed(body))
+            shown = await bank.till.propose(people.item, signed(people.item, body))
             assert shown.proposal is not None
             assert (shown.proposal.payee, shown.proposal.payee_account) == ("丙***", "****9999")
             done = await people.approve(shown)

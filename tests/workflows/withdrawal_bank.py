@@ -92,7 +92,7 @@ class Teller:
 
     async def choose(self, item: ItemView, action: ItemAction) -> ItemView:
         """What one person may choose alone."""
-        body = signed(Propose(action=action, reason="客户要求", actor="O2"))
+        body = signed(item, Propose(action=action, reason="客户要求", actor="O2"))
         return await self.people.platform.till.propose(item.item, body)
 
     def debits(self) -> list[tuple[int, str]]:

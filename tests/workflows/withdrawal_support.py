@@ -15,10 +15,9 @@ from temporalio.common import WorkflowIDConflictPolicy
 from gateways.bank.exchange import FolderExchange
 from gateways.bank.http import BankDoor
 from ledger.orders import OrderBook
-from tests.tokens import VERIFIER, token_for
+from tests.tokens import VERIFIER, for_policy, for_proposal, for_withdrawal, token_for
 from tests.workflows.support import Platform, eventually
 from tillkeeper.contracts.account import AccountState
-from tillkeeper.contracts.actor import Decision
 from tillkeeper.contracts.approval import (
     ApprovalPolicy,
     Decide,
@@ -95,9 +94,12 @@ class People:
         """Propose a policy that begins in a moment, as a policy admin."""
         fields: dict[str, Any] = {
             "change": f"P-{self.platform.merchant}", "policy": policy, "reason": "试运行",
-            "effective_from": datetime.now(UTC) + SOON, "token": token_for(who, POLICY_ADMIN),
+            "effective_from": datetime.now(UTC) + SOON,
         }  # fmt: skip
-        return await self.platform.till.propose_policy(ProposePolicy(**{**fields, **more}))
+        token = more.pop("token", None)
+        body = ProposePolicy(**{**fields, **more})
+        body = for_proposal(body, token_for(who, POLICY_ADMIN) if token is None else token)
+        return await self.platform.till.propose_policy(body)
 
     async def adopt(self, policy: ApprovalPolicy) -> PolicyView:
         """Put a policy in force, by two people."""
@@ -137,11 +139,9 @@ class People:
 
 def judged(view: PolicyView, who: str = "A2", **changes: Any) -> DecidePolicy:
     """A second policy admin's yes to exactly this policy."""
-    fields: dict[str, Any] = {
-        "verdict": Verdict.APPROVE, "policy_digest": view.policy_digest,
-        "token": token_for(who, POLICY_ADMIN),
-    }  # fmt: skip
-    return DecidePolicy(**{**fields, **changes})
+    fields = {"verdict": Verdict.APPROVE, "policy_digest": view.policy_digest}
+    body = DecidePolicy(**{**fields, **changes})
+    return for_policy(view.change, body, token_for(who, POLICY_ADMIN))
 
 
 def starting(people: People, asked: WithdrawalRequest) -> WithStartWorkflowOperation[Any, Any]:
@@ -172,7 +172,7 @@ def people_on(
 
 
 def yes(view: WithdrawalView, who: str = "O2", role: str = "operations", **changes: Any) -> Decide:
-    """An approval of exactly what is shown, by a fresh token."""
+    """An approval of exactly what is shown, by a fresh token that is bound to it."""
     return _body(view, Verdict.APPROVE, who, role, changes)
 
 
@@ -181,21 +181,14 @@ def no(view: WithdrawalView, who: str = "O2", role: str = "operations", **change
     return _body(view, Verdict.REJECT, who, role, {"reason": "资料不符", **changes})
 
 
-def decision_on(view: WithdrawalView, verdict: Verdict, **changes: Any) -> Decision:
-    """What a token for this very decision is bound to."""
-    fields: dict[str, Any] = {
-        "subject": withdrawal_workflow_id(view.merchant, view.request), "verdict": verdict.value,
-        "amount_minor": view.amount_minor, "currency": view.currency, "shown": view.payee_digest,
-    }  # fmt: skip
-    return Decision(**{**fields, **changes})
-
-
 def _body(
     view: WithdrawalView, verdict: Verdict, who: str, role: str, changes: dict[str, Any]
 ) -> Decide:
     at: datetime = changes.pop("at", datetime.now(UTC))
+    token: str | None = changes.pop("token", None)
     fields: dict[str, Any] = {
         "verdict": verdict, "amount_minor": view.amount_minor, "currency": view.currency,
-        "payee_digest": view.payee_digest, "token": token_for(who, role, at=at),
+        "payee_digest": view.payee_digest,
     }  # fmt: skip
-    return Decide(**{**fields, **changes})
+    body = Decide(**{**fields, **changes})
+    return for_withdrawal(view, body, token_for(who, role, at=at) if token is None else token)

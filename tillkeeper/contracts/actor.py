@@ -1,7 +1,7 @@
 """Who acts, as the issuer of tokens vouches for it (S3, C-07); never a person's name.
 
-A token is good for one decision: it is spent by the first one that it comes with, and its issuer
-may bind it to exactly one. The token's own text appears in no view, no log and no error.
+A token is good for the one decision that its issuer bound it to, and is spent by it: whoever finds
+it elsewhere can decide nothing with it. Its own text appears in no view, no log and no error.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class ActorToken(Model):
     issued_at: Moment
     expires_at: Moment
     bound: str | None = None
-    """``decision_digest`` of the only decision that it is good for; None: any one."""
+    """``decision_digest`` of the only decision that it is good for; None: good for none."""
 
     def acts_for(self, merchant: str) -> bool:
         """Whether the merchant is in the token's scope."""
@@ -73,7 +73,7 @@ class Decision(Model):
     amount_minor: AmountMinor | None = None
     currency: Currency | None = None
     shown: str | None = None
-    """Digest of whatever else was shown: the payee, the policy."""
+    """Whatever else was shown: digest of the payee or the policy, a proposal's action."""
 
 
 def decision_digest(decision: Decision) -> str:
@@ -89,6 +89,8 @@ def claimed_subject(token: str) -> str:
     body = parts[1] if len(parts) > 1 else ""
     try:
         claims = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
-    return str(claims.get("sub", "")) if isinstance(claims, dict) else ""
+    subject = claims.get("sub") if isinstance(claims, dict) else None
+    # A lone surrogate is not printable; nothing that follows could write it.
+    return subject if isinstance(subject, str) and subject.isprintable() else ""

@@ -7,11 +7,9 @@ them who asked for it. It must never read a clock, a name out of a body, or a to
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 from tillkeeper.contracts.actor import EVERY_MERCHANT, ActorToken
@@ -31,6 +29,9 @@ from tillkeeper.rules.desk import same_person
 
 POLICY_ADMIN: Final = "policy-admin"
 """The role that proposes and decides changes of the policy."""
+
+LENT_MAX: Final = timedelta(days=90)
+"""How far ahead a delegation may end; whoever is away longer lends his roles again."""
 
 _OPERATIONS: Final = Level(name="operations", roles=("operations",))
 _FINANCE: Final = Level(name="finance", roles=("finance",))
@@ -108,14 +109,6 @@ def levels_for(policy: ApprovalPolicy, amount_minor: int, currency: str) -> Band
     return next(b for b in bands if b.upto_minor is None or amount_minor <= b.upto_minor)
 
 
-def policy_digest(policy: ApprovalPolicy, effective_from: datetime) -> str:
-    """64 hexadecimal characters for a policy and the moment it begins: what a decision names."""
-    begins = effective_from.astimezone(UTC).isoformat()
-    fields = {"policy": policy.model_dump(mode="json"), "effective_from": begins}
-    text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def judge_approval(case: Case, actor: ActorToken, at: datetime) -> Ruling:
     """How a yes counts: in the level that is waited for, once per person (P-68, C-07).
 
@@ -160,7 +153,7 @@ def level_views(levels: Sequence[Level], counted: Sequence[Counted]) -> tuple[Le
 
 
 def judge_delegation(body: Delegate, actor: ActorToken, at: datetime) -> None:
-    """Whether a person may lend these roles: his own ones only, and not to himself.
+    """Whether a person may lend these roles: his own ones, for 90 days, and not to himself.
 
     A delegation of the past ends what was lent, so it needs no role any more.
     Raises Rejected(ROLE_MISSING | FIELD_INVALID) with every reason.
@@ -170,6 +163,9 @@ def judge_delegation(body: Delegate, actor: ActorToken, at: datetime) -> None:
     if lacking and at < body.until:
         detail = f"nobody lends what he has not: {', '.join(lacking)}"
         reasons.append(Reason(code=Code.ROLE_MISSING, detail=detail))
+    if body.until > at + LENT_MAX:
+        detail = f"until: at most {LENT_MAX.days} days from now"
+        reasons.append(Reason(code=Code.FIELD_INVALID, detail=detail))
     if same_person(body.delegate, actor.subject):
         detail = "delegate: another person"
         reasons.append(Reason(code=Code.FIELD_INVALID, detail=detail))

@@ -21,7 +21,7 @@ DECISION = Decision(subject="policy/c1", verdict="REJECT", shown="ab")
 
 class TestIssue:
     def test_what_was_granted_is_read(self) -> None:
-        token = token_for("O2", "operations", "clerk", merchants=("M1",), at=AT, decision=DECISION)
+        token = token_for("O2", "operations", "clerk", merchants=("M1",), at=AT).to(DECISION)
         found = VERIFIER.verify(token, AT)
         assert (found.subject, found.roles, found.merchants, found.bound) == (
             "O2", ("operations", "clerk"), ("M1",), decision_digest(DECISION),
