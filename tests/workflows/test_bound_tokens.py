@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from temporalio.client import WorkflowHandle
+from temporalio.client import WorkflowHandle, WorkflowUpdateFailedError
 
 from tests.tokens import bound_token, for_delegation, token_for
 from tests.workflows.support import Platform, eventually
@@ -77,7 +77,7 @@ async def wrong_run(people: People, view: WithdrawalView, body: Decide) -> Any:
 
 
 async def wrong_update(people: People, view: WithdrawalView, body: Decide) -> Any:
-    """A policy's run answers a proposal that comes again, and does not look at its token."""
+    """A policy's run verifies a proposal that comes again, and remembers its token."""
     return await proposed_again(people, await people.propose(POLICY), body.token)
 
 
@@ -165,7 +165,9 @@ async def proposed_again(people: People, view: PolicyView, token: str) -> Workfl
         token=token,
     )  # fmt: skip
     handle = people.platform.client.get_workflow_handle(policy_workflow_id(view.change))
-    await handle.execute_update("proposed", body)
+    # Refused, for it was made for something else; it lies in the history all the same.
+    with pytest.raises(WorkflowUpdateFailedError):
+        await handle.execute_update("proposed", body)
     return handle
 
 
@@ -180,8 +182,10 @@ async def token_in(people: People, handle: WorkflowHandle[Any, Any]) -> str:
                 event.workflow_execution_started_event_attributes.input.payloads,
                 event.workflow_execution_update_accepted_event_attributes.accepted_request.input.args.payloads,
             ):
-                decoded = await people.platform.client.data_converter.decode(list(given))
-                found.extend(d["token"] for d in decoded if isinstance(d, dict) and d.get("token"))
+                for payload in given:
+                    [one] = await people.platform.client.data_converter.decode([payload])
+                    if isinstance(one, dict) and one.get("token"):
+                        found.append(one["token"])
         return bool(found)
 
     await eventually(there)

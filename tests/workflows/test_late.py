@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from activities.withdrawal import WithdrawalActivities
-from tests.tokens import token_for
+from tests.tokens import for_delegation, token_for
 from tests.workflows.support import Platform, refused
 from tests.workflows.test_approval import lending
 from tests.workflows.withdrawal_support import CANCEL, People, judged, no, people_on, yes
@@ -152,5 +152,4 @@ class TestDelegation:
         with refused(Code.TOKEN_INVALID):
             await till.delegate(body.model_copy(update={"token": FORGED}))
         with refused(Code.KEY_REUSED):
-            other = token_for("O5", "operations")
-            await till.delegate(lending(delegation=name, until=body.until, token=other))
+            await till.delegate(for_delegation(body, token_for("O5", "operations")))
