@@ -41,6 +41,11 @@ _DIGITS: Final = re.compile(r"[0-9]+,?[0-9]*|,[0-9]+", re.ASCII)
 _CENTURY: Final = 2000
 _BALANCE_HEAD: Final = len("C240506EUR")
 _STRUCTURED: Final = re.compile(r"^\d{3}\?\d{2}", re.ASCII)
+_TILDED: Final = re.compile(r"^(?:\d{3})?\s*~\d{2}", re.ASCII)
+_TILDE: Final = re.compile(r"~(\d{2})", re.ASCII)
+_PURPOSES: Final = (*range(20, 30), *range(60, 64))
+_NAMES: Final = (32, 33)
+_OTHERS_BANK, _OTHERS_NUMBER, _OTHERS_IBAN = 30, 31, 38
 _BIC: Final = re.compile(r"[A-Z]{6}[A-Z0-9]{2}(?:[A-Z0-9]{3})?", re.ASCII)
 _SLASHED: Final = re.compile(
     "/(TRTP|TRCD|EREF|PREF|KREF|MARF|CSID|CNTP|REMI|PURP|ULTB|ULTD|IBAN|BIC|NAME|NAAM"
@@ -140,7 +145,9 @@ def read_balance(text: str, *, tag: str) -> StatementBalance:
 
 
 def read_details(text: str, *, tag: str) -> Details:
-    """The details: German ``?20`` or Dutch ``/EREF/`` structure, names in a text, or plain text."""
+    """The details: German ``?20``, Polish ``~20`` or Dutch ``/EREF/`` structure, or a text."""
+    if tag == "86" and _TILDED.match(text):
+        return _tilded(text)
     if tag == "86" and _STRUCTURED.match(text):
         return _structured(text)
     if tag == "86" and _SLASHED.match(text):
@@ -171,6 +178,22 @@ def _slashed(text: str) -> Details:
         **_bank(_clean(said.get("BIC") or bic)),
     }
     return Details(remittance=remittance or ("" if "REMI" in said else text), fields=fields)
+
+
+def _tilded(text: str) -> Details:
+    """Numbered fields behind tildes, each on a line of its own or not: purpose, bank, name."""
+    _, *pieces = _TILDE.split(text.replace("\n", ""))
+    said: dict[int, str] = {}
+    for number, value in zip(pieces[::2], pieces[1::2], strict=True):
+        said.setdefault(int(number), value)
+    purpose = "".join(said.get(number, "") for number in _PURPOSES)
+    name = "".join(said.get(number, "") for number in _NAMES)
+    fields = {
+        "debtor_name": _clean(name),
+        "debtor_account": _clean(said.get(_OTHERS_IBAN)) or _clean(said.get(_OTHERS_NUMBER)),
+        **_bank(_clean(said.get(_OTHERS_BANK))),
+    }
+    return Details(remittance=_clean(purpose) or (said.get(0) or "").strip(), fields=fields)
 
 
 def account_of(supplement: str) -> str | None:
