@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from rich.markup import escape
 from rich.table import Table
 
-from console.asking import with_house
+from console.asking import printed, with_house
 from console.connection import House
 from console.output import (
     EXIT_BROKEN,
@@ -41,7 +41,9 @@ from tillkeeper.rules.names import masked_number
 _CURRENCY: Final = TypeAdapter(Currency)
 
 Day = Annotated[str, typer.Option("--day", help="The day, like 2024-05-06, in Asia/Shanghai.")]
-Number = Annotated[str | None, typer.Option("--account", help="Our own account's number.")]
+Number = Annotated[
+    str | None, typer.Option("--account", callback=printed, help="Our own account's number.")
+]
 CurrencyOf = Annotated[str | None, typer.Option("--currency", help="ISO code of that account.")]
 All = Annotated[bool, typer.Option("--all", help="Clean days too.")]
 
