@@ -79,7 +79,7 @@ def verify_(
     if json_wanted():
         answer(_proof(found, len(anchors)))
     else:
-        people().print(escape(sentence(found, len(anchors))))
+        people().print(escape(sentence(found, len(anchors))), soft_wrap=True)
     if found.stalled or not found.ok:
         raise typer.Exit(EXIT_BROKEN)
 
