@@ -8,10 +8,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from tests.console.support import CommandLine
+from tests.console.support import TREE, CommandLine
 from tests.ledger.test_policies import admin, decide, propose
 from tests.ledger.withdrawal_support import Counter
 from tillkeeper.contracts.approval import ApprovalPolicy, Band, Level
+from tillkeeper.contracts.base import json_at_the_door
+from tillkeeper.rules.approvals import levels_for
 from tillkeeper.sealing import KeyRing
 
 PAST = datetime(2020, 1, 6, 9, 0, tzinfo=UTC)
@@ -36,6 +38,16 @@ async def adopt(counter: Counter, change: str, begins: datetime, *roles: str) ->
         effective_from=begins,
     )  # fmt: skip
     await decide(counter, view, admin("A2", at=PAST), at=PAST)
+
+
+class TestFile:
+    def test_the_documented_file_is_a_policy(self) -> None:
+        """C-08: what docs/approvals.md shows can be proposed."""
+        text = (TREE / "docs" / "approvals.md").read_text(encoding="utf-8")
+        block = text.split("```json\n", 1)[1].split("```", 1)[0]
+        read = json_at_the_door(ApprovalPolicy, block)
+        assert [band.upto_minor for band in read.bands] == [100_000, 50_000_000, None]
+        assert levels_for(read, 1, "JPY").levels[0].name == "finance"
 
 
 class TestShow:
