@@ -293,7 +293,7 @@ async def _place(merchants: int) -> AsyncIterator[_Place]:
     )
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(running_server())
-        made = await stack.enter_async_context(stage_on(server, "lifecycles"))
+        made = await stack.enter_async_context(stage_on(server, "lifecycles", ring=ring))
         client = await stack.enter_async_context(_temporal(ring))
         house = House(
             made.engine, ring, JD_PREPAID_2023_11, Settings().receiving_account,

@@ -22,6 +22,7 @@ from ledger.book import BATCH_MAX, Book
 from ledger.chart import make_merchant_accounts
 from ledger.engine import execute, in_transaction, make_engine
 from tillkeeper.contracts.book import Bucket, TransferKind, TransferRequest
+from tillkeeper.sealing import KeyRing
 from worker.database import make_login, migrate
 from worker.embedded.postgres import LOGIN, EmbeddedPostgres
 
@@ -90,14 +91,16 @@ async def running_server() -> AsyncIterator[EmbeddedPostgres]:
 
 
 @asynccontextmanager
-async def stage_on(server: EmbeddedPostgres, database: str) -> AsyncIterator[Stage]:
-    """A new migrated database on ``server``."""
+async def stage_on(
+    server: EmbeddedPostgres, database: str, *, ring: KeyRing | None = None
+) -> AsyncIterator[Stage]:
+    """A new migrated database on ``server``; ``ring`` stamps what is written into the audit."""
     owner_url = server.url(database=database)
     await migrate(owner_url, create_from="postgres")
     await make_login(owner_url, LOGIN)
     url = server.url(user=LOGIN, database=database)
     async with AsyncExitStack() as stack:
-        engine = make_engine(url)
+        engine = make_engine(url, ring=ring)
         stack.push_async_callback(engine.dispose)
         owner = await connect(owner_url)
         stack.push_async_callback(owner.close)

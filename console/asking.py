@@ -12,6 +12,7 @@ import json
 import os
 import sys
 from collections.abc import Awaitable, Callable
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
@@ -19,7 +20,7 @@ import typer
 from pydantic import TypeAdapter, ValidationError
 
 from console.connection import House, house
-from tillkeeper.contracts.base import Identifier, M, json_at_the_door
+from tillkeeper.contracts.base import EARLIEST, LATEST, Identifier, M, json_at_the_door
 from tillkeeper.contracts.errors import Code, Reason, Rejected, rejected_from
 from tillkeeper.contracts.money import Currency, parse_amount
 
@@ -34,6 +35,24 @@ _CURRENCY: Final = TypeAdapter(Currency)
 def identifier(value: str, what: str) -> str:
     """``value`` if it is an id. Raises Rejected(ID_MALFORMED)."""
     return _checked(_ID, value, what)
+
+
+def printed(value: str | None) -> str | None:
+    """``value`` if it is a text that can be looked for. Raises Rejected(INPUT_NOT_UNDERSTOOD)."""
+    if value is None or value.isprintable():
+        return value
+    raise Rejected(Code.INPUT_NOT_UNDERSTOOD, detail="an argument is not a printed text")
+
+
+def natural_day(text: str) -> date:
+    """A day like 2024-05-01. Raises Rejected(FIELD_INVALID | TIME_OUT_OF_RANGE)."""
+    try:
+        found = date.fromisoformat(text)
+    except ValueError:
+        raise Rejected(Code.FIELD_INVALID, detail="write a day like 2024-05-01") from None
+    if not EARLIEST.date() <= found < LATEST.date():
+        raise Rejected(Code.TIME_OUT_OF_RANGE, detail="a day between 1970 and 2199")
+    return found
 
 
 def _checked(kind: TypeAdapter[str], value: str, what: str) -> str:

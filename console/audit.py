@@ -16,7 +16,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from console.asking import fields_from, read_model, with_house
+from console.asking import fields_from, printed, read_model, with_house
 from console.connection import House
 from console.output import EXIT_BROKEN, AsJson, answer, json_wanted, local_time, people, show
 from ledger.audit import Audit, AuditRow
@@ -59,22 +59,36 @@ def verify_(
         list[Path] | None,
         typer.Option("--anchor", help="A head that was kept outside; may be repeated."),
     ] = None,
+    chain_only: Annotated[
+        bool,
+        typer.Option("--chain-only", help="Without the stamps, for whoever has no key ring."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Recompute the chain and name the first place that does not fit (exit code 1)."""
+    """Recompute the chain and the stamps; name the first place or row that does not fit.
+
+    The exit code is 1 then, and where rows wait for more than a minute while nothing is chained.
+    It needs the key ring.
+    """
     anchors = [_anchor(path) for path in anchor or ()]
-    found = with_house(lambda house: prove(house.engine, anchors))
+
+    async def work(house: House) -> Proof:
+        return await prove(house.engine, anchors, ring=None if chain_only else house.ring)
+
+    found = with_house(work)
     if json_wanted():
         answer(_proof(found, len(anchors)))
     else:
-        people().print(escape(sentence(found, len(anchors))))
-    if not found.ok:
+        people().print(escape(sentence(found, len(anchors))), soft_wrap=True)
+    if found.stalled or not found.ok:
         raise typer.Exit(EXIT_BROKEN)
 
 
 @app.command("show")
 def show_(
-    subject: Annotated[str, typer.Argument(help="Like withdrawal/M1/W1, item/7 or topup/M1/T1.")],
+    subject: Annotated[
+        str, typer.Argument(callback=printed, help="Like withdrawal/M1/W1, item/7 or topup/M1/T1.")
+    ],
     limit: Annotated[int, typer.Option("--limit", min=1, max=1_000)] = 100,
     as_json: AsJson = False,
 ) -> None:
@@ -110,6 +124,12 @@ def sentence(found: Proof, anchors: int) -> str:
     if anchors:
         said += f", through {anchors} head{'s' * (anchors > 1)} kept outside"
     said += "."
+    if found.unstamped is None:
+        said += " Stamps were not looked at: a row that was forged may be in the chain."
+    elif found.unstamped:
+        said += f" {found.unstamped:,} rows are older than stamps: the chain alone holds them."
+    if found.stalled:
+        said = f"NOT CHAINED: nothing was chained for a minute, and rows wait. {said}"
     if found.unchained:
         said += f" Not chained yet: {found.unchained:,} rows, the oldest {_age_s(found)} s old."
     if found.backdated:
@@ -131,6 +151,8 @@ def _proof(found: Proof, anchors: int) -> dict[str, Any]:
         "unchained": found.unchained,
         "unchained_age_s": _age_s(found),
         "backdated": found.backdated,
+        "stalled": found.stalled,
+        "unstamped": found.unstamped,
     }
 
 

@@ -20,6 +20,7 @@ from console.asking import (
     Actor,
     ReasonOption,
     TokenFile,
+    printed,
     read_model,
     token_text,
     with_house,
@@ -207,7 +208,9 @@ def reject(
 
 @app.command(RESUME)
 def resume(
-    workflow_id: Annotated[str, typer.Argument(help="The run's id, from `inbox list`.")],
+    workflow_id: Annotated[
+        str, typer.Argument(callback=printed, help="The run's id, from `inbox list`.")
+    ],
     as_json: AsJson = False,
 ) -> None:
     """Make a run that stopped try again."""

@@ -1,6 +1,7 @@
 """``tillkeeper policy``: which amounts need whom, changed by two people, tried on the past (C-08).
 
-A proposal's policy comes from a JSON file; a decision names the digest that was shown.
+A proposal's policy comes from a JSON file (docs/approvals.md); a decision names the digest that was
+shown.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from console.asking import (
     TokenFile,
     fields_from,
     identifier,
+    natural_day,
     read_model,
     token_text,
     with_house,
@@ -39,13 +41,25 @@ from tillkeeper.contracts.approval import (
     Verdict,
 )
 from tillkeeper.contracts.money import format_amount
-from tillkeeper.rules.approvals import in_force, levels_for
+from tillkeeper.contracts.withdrawal import WithdrawalState
+from tillkeeper.rules.approvals import coming, in_force, levels_for, same_people
+from tillkeeper.rules.days import day_bounds
 
 app = typer.Typer(help="Which amounts need whose approval.", no_args_is_help=True)
 
 SIMULATED_MAX: Final = 10_000
 
-Change = Annotated[str, typer.Argument(help="The change's id, chosen by whoever proposes it.")]
+_ASKED: Final = [state for state in WithdrawalState if state is not WithdrawalState.REFUSED]
+"""What was refused at once needed nobody."""
+
+
+def _change(value: str | None) -> str | None:
+    return None if value is None else identifier(value, "change")
+
+
+Change = Annotated[
+    str, typer.Argument(callback=_change, help="The change's id, chosen by whoever proposes it.")
+]
 Shown = Annotated[
     str,
     typer.Option("--shown", help="The policy's digest that was shown; its first 12 letters do."),
@@ -55,10 +69,12 @@ PolicyFile = Annotated[Path, typer.Option("--policy", help="JSON file with the p
 
 @app.command("show")
 def show_(
-    change: Annotated[str | None, typer.Argument(help="A change; else what is in force.")] = None,
+    change: Annotated[
+        str | None, typer.Argument(callback=_change, help="A change; else what is in force.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the policy in force, or one change of it with its digest."""
+    """Show the policy in force and those that come, or one change of it with its digest."""
     if change is not None:
         named = change
 
@@ -67,13 +83,18 @@ def show_(
 
         _show(with_house(work))
         return
-    version = in_force(with_house(_adopted), datetime.now(UTC))
-    body = version.model_dump(mode="json") if json_wanted() else {
-        "name": version.name,
-        "effective_from": version.effective_from,
-        "bands": _sentences(version.policy),
-    }  # fmt: skip
-    show(body, f"Policy {version.name}")
+    versions, now = with_house(_adopted), datetime.now(UTC)
+    version, later = in_force(versions, now), coming(versions, now)
+    if json_wanted():
+        answer(
+            version.model_dump(mode="json")
+            | {"coming": [one.model_dump(mode="json") for one in later]}
+        )
+        return
+    for one in (version, *later):
+        body = {"effective_from": one.effective_from, "bands": _sentences(one.policy)}
+        title = f"Policy {one.name}" if one is version else f"To come: {one.name}"
+        show({"name": one.name, **body}, title)
 
 
 @app.command("propose")
@@ -126,21 +147,24 @@ def reject(
 
 @app.command("simulate")
 def simulate(
-    since: Annotated[datetime, typer.Option("--since", help="Withdrawals from here on (UTC).")],
+    since: Annotated[str, typer.Option("--since", help="The first day, like 2026-11-01.")],
     policy: Annotated[
         Path | None, typer.Option("--policy", help="JSON file; without it what is in force.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what past withdrawals needed, and what they would have needed."""
+    """Show what past withdrawals needed, and what they would have needed.
+
+    Days are those of Asia/Shanghai. What was refused at once is left out.
+    """
     given = None if policy is None else read_model(ApprovalPolicy, fields_from(policy))
-    begin = since.replace(tzinfo=UTC)
+    begin, _ = day_bounds(natural_day(since))
 
     async def work(house: House) -> tuple[list[PolicyVersion], list[WithdrawalRow]]:
         versions = await _adopted(house)
 
         async def look(connection: AsyncConnection) -> list[WithdrawalRow]:
-            return await listed(connection, since=begin, limit=SIMULATED_MAX + 1)
+            return await listed(connection, states=_ASKED, since=begin, limit=SIMULATED_MAX + 1)
 
         return versions, await in_transaction(house.engine, look)
 
@@ -167,7 +191,6 @@ def _decide(change: str, fields: dict[str, Any], token_file: Path | None) -> Non
 
 def _line(row: WithdrawalRow, tried: ApprovalPolicy) -> dict[str, Any]:
     band = levels_for(tried, row.amount, row.currency)
-    needed, would = _people(row.levels), _people(band.levels)
     return {
         "merchant": row.merchant,
         "request": row.request,
@@ -175,9 +198,9 @@ def _line(row: WithdrawalRow, tried: ApprovalPolicy) -> dict[str, Any]:
         "currency": row.currency,
         "state": row.state.value,
         "policy": row.policy,
-        "needed": needed,
-        "would_need": would,
-        "differs": needed != would,
+        "needed": _people(row.levels),
+        "would_need": _people(band.levels),
+        "differs": not same_people(row.levels, band.levels),
     }
 
 

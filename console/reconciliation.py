@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 import typer
@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from rich.markup import escape
 from rich.table import Table
 
-from console.asking import with_house
+from console.asking import natural_day, printed, with_house
 from console.connection import House
 from console.output import (
     EXIT_BROKEN,
@@ -41,7 +41,9 @@ from tillkeeper.rules.names import masked_number
 _CURRENCY: Final = TypeAdapter(Currency)
 
 Day = Annotated[str, typer.Option("--day", help="The day, like 2024-05-06, in Asia/Shanghai.")]
-Number = Annotated[str | None, typer.Option("--account", help="Our own account's number.")]
+Number = Annotated[
+    str | None, typer.Option("--account", callback=printed, help="Our own account's number.")
+]
 CurrencyOf = Annotated[str | None, typer.Option("--currency", help="ISO code of that account.")]
 All = Annotated[bool, typer.Option("--all", help="Clean days too.")]
 
@@ -50,7 +52,7 @@ def reconcile(
     day: Day, account: Number = None, currency: CurrencyOf = None, as_json: AsJson = False
 ) -> int:
     """Compare a day of our bank accounts with the book now; 1 where they differ."""
-    when = _day(day)
+    when = natural_day(day)
     if currency is not None:
         _check_currency(currency)
 
@@ -84,13 +86,6 @@ def reconciliations(clean: All = False, as_json: AsJson = False) -> None:
         answer({"reconciliations": [_line(line, now) for line in lines]})
     else:
         _table(lines, now)
-
-
-def _day(text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise Rejected(Code.FIELD_INVALID, detail="day: write it like 2024-05-06") from None
 
 
 def _check_currency(currency: str) -> None:

@@ -5,7 +5,7 @@ To the screen up to a limit, to a file without one. Income is green and expense 
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -13,7 +13,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from console.asking import CurrencyOption, Merchant, with_house
+from console.asking import CurrencyOption, Merchant, natural_day, with_house
 from console.connection import House
 from console.output import AsJson, answer, json_wanted, people, show
 from ledger.export import export_csv, export_xlsx
@@ -25,7 +25,6 @@ from ledger.statements import (
     StatementWanted,
     statement_page,
 )
-from tillkeeper.contracts.base import EARLIEST, LATEST
 from tillkeeper.contracts.book import TransferKind
 from tillkeeper.contracts.errors import Code, Rejected
 from tillkeeper.contracts.money import format_amount
@@ -55,11 +54,11 @@ def statement(
     as_json: AsJson = False,
 ) -> None:
     """Show a statement, or write it to a file: opening + lines = closing."""
-    final = _day(last) if last else day_of(datetime.now(UTC))
+    final = natural_day(last) if last else day_of(datetime.now(UTC))
     wanted = StatementWanted(
         merchant=merchant,
         currency=currency,
-        first=_day(first),
+        first=natural_day(first),
         until=final + timedelta(days=1),
         by=by,
         kinds=frozenset(kind or STATEMENT_KINDS),
@@ -148,13 +147,3 @@ def _print(
 
 def _local(moment: datetime) -> str:
     return moment.astimezone(zone(BUSINESS_ZONE)).strftime("%Y-%m-%d %H:%M:%S")
-
-
-def _day(text: str) -> date:
-    try:
-        found = date.fromisoformat(text)
-    except ValueError:
-        raise Rejected(Code.FIELD_INVALID, detail="write a day like 2024-05-01") from None
-    if not EARLIEST.date() <= found < LATEST.date():
-        raise Rejected(Code.TIME_OUT_OF_RANGE, detail="a day between 1970 and 2199")
-    return found

@@ -13,7 +13,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from console.asking import with_house
+from console.asking import printed, with_house
 from console.connection import House
 from console.output import AsJson, answer, json_wanted, people, presentable, show
 from ledger.unmatched import Unmatched
@@ -62,7 +62,9 @@ def list_(limit: Limit = 50, as_json: AsJson = False) -> None:
 
 @app.command("show")
 def show_(
-    digest: Annotated[str, typer.Argument(help="The receipt's digest, from the list.")],
+    digest: Annotated[
+        str, typer.Argument(callback=printed, help="The receipt's digest, from the list.")
+    ],
     as_json: AsJson = False,
 ) -> None:
     """Show an unmatched receipt: its payer's name, and the requests it may be for, with reasons."""

@@ -1,4 +1,8 @@
-"""One append-only row per state change: actor, reason, what changed; never personal data."""
+"""One append-only row per state change: actor, reason, what changed; never personal data.
+
+Each row is stamped with the key ring (``ledger.audit_stamp``): one that somebody else wrote, or
+changed later, is named by ``ledger.audit_proof``.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,8 @@ from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ledger.engine import execute, fetch
+from ledger.audit_stamp import canonical, stamp
+from ledger.engine import execute, fetch, ring_of
 from tillkeeper.sealing import KeyRing
 
 SYSTEM: Final = "tillkeeper"
@@ -20,13 +25,14 @@ REASON: Final = "audit/reason"
 """What a reason is sealed for."""
 
 _INSERT: Final = """
-INSERT INTO audit (subject, action, actor, reason_sealed, before, after, profile, at)
-VALUES ($1, $2, $3, $4, $5::jsonb, $6::jsonb, $7, $8)"""
+INSERT INTO audit (subject, action, actor, reason_sealed, before, after, profile, at, stamp)
+VALUES ($1, $2, $3, $4, $5::jsonb, $6::jsonb, $7, $8, $9)"""
 
 _INSERT_ALL: Final = """
-INSERT INTO audit (subject, action, actor, reason_sealed, before, after, profile, at)
-SELECT c.subject, $4, $5, $6::bytea, c.before::jsonb, c.after::jsonb, $7, $8
-  FROM unnest($1::text[], $2::text[], $3::text[]) AS c (subject, before, after)"""
+INSERT INTO audit (subject, action, actor, reason_sealed, before, after, profile, at, stamp)
+SELECT c.subject, $5, $6, $7::bytea, c.before::jsonb, c.after::jsonb, $8, $9, c.stamp
+  FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[])
+       AS c (subject, before, after, stamp)"""
 
 _HISTORY: Final = """
 SELECT a.id, c.place, a.action, a.actor, a.reason_sealed, a.before::text, a.after::text, a.profile,
@@ -85,7 +91,8 @@ class Audit:
         after: dict[str, Any],
     ) -> None:
         """Write down a change of ``subject``: only the fields that differ."""
-        await _write(connection, act, (subject, before, after), self._reason(act))
+        change = (subject, before, after)
+        await _write(connection, self._ring, act, change, self._reason(act))
 
     async def record_all(
         self, connection: AsyncConnection, act: Act, changes: Sequence[Change]
@@ -93,9 +100,15 @@ class Audit:
         """Write down the same act on many subjects, in one statement."""
         if not changes:
             return
+        reason = self._reason(act)
         differing = [_differing(before, after) for _, before, after in changes]
-        columns = ([c[0] for c in changes], [d[0] for d in differing], [d[1] for d in differing])
-        parameters = (*columns, act.action, act.actor, self._reason(act), act.profile, act.at)
+        subjects = [subject for subject, _, _ in changes]
+        stamps = [
+            _stamp(self._ring, act, subject, changed, reason)
+            for subject, changed in zip(subjects, differing, strict=True)
+        ]
+        columns = (subjects, [d[0] for d in differing], [d[1] for d in differing], stamps)
+        parameters = (*columns, act.action, act.actor, reason, act.profile, act.at)
         await execute(connection, _INSERT_ALL, parameters)
 
     async def history(
@@ -125,22 +138,33 @@ async def record_system_act(
     before: dict[str, Any],
     after: dict[str, Any],
 ) -> None:
-    """Write down a change for which nobody typed a reason: nothing is to be sealed."""
-    await _write(connection, act, (subject, before, after), None)
+    """Write down a change for which nobody typed a reason: nothing is to be sealed.
+
+    It is stamped with the engine's ring. Raises BookBroken where the engine has none.
+    """
+    await _write(connection, ring_of(connection), act, (subject, before, after), None)
 
 
 async def _write(
-    connection: AsyncConnection, act: Act, change: Change, reason: bytes | None
+    connection: AsyncConnection, ring: KeyRing, act: Act, change: Change, reason: bytes | None
 ) -> None:
     subject, before, after = change
     told = {} if act.token is None else {"token": act.token}
-    old, new = _differing(before, after | told)
-    parameters = (subject, act.action, act.actor, reason, old, new, act.profile, act.at)
-    await execute(connection, _INSERT, parameters)
+    changed = _differing(before, after | told)
+    stamped = _stamp(ring, act, subject, changed, reason)
+    row = (subject, act.action, act.actor, reason, *changed, act.profile, act.at, stamped)
+    await execute(connection, _INSERT, row)
+
+
+def _stamp(
+    ring: KeyRing, act: Act, subject: str, changed: tuple[str, str], reason: bytes | None
+) -> bytes:
+    texts = (subject, act.action, act.actor, act.profile)
+    return stamp(ring, texts, changed, reason, act.at)
 
 
 def _differing(before: dict[str, Any], after: dict[str, Any]) -> tuple[str, str]:
     names = sorted(k for k in before.keys() | after.keys() if before.get(k) != after.get(k))
-    old = json.dumps({k: before[k] for k in names if k in before}, ensure_ascii=False)
-    new = json.dumps({k: after[k] for k in names if k in after}, ensure_ascii=False)
+    old = canonical({k: before[k] for k in names if k in before})
+    new = canonical({k: after[k] for k in names if k in after})
     return old, new

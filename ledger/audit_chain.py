@@ -10,12 +10,13 @@ waits for writers, never they for it: it takes no lock that an insert asks for.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from hashlib import sha256
 from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from ledger.audit_stamp import moment
 from ledger.engine import copy_rows, fetch, in_transaction
 from tillkeeper.contracts.audit import AuditHead
 
@@ -25,19 +26,23 @@ BATCH: Final = 1_000
 START: Final = bytes(32)
 """The hash before the first place."""
 
+_FIELDS: Final = (
+    "a.id, a.subject, a.action, a.actor, a.reason_sealed, a.before, a.after, a.profile, a.at"
+)
+
 ROW: Final = (
-    "record_send(ROW(a.id, a.subject, a.action, a.actor, a.reason_sealed, a.before, a.after,"
-    " a.profile, a.at, a.recorded_at))"
+    f"CASE WHEN a.stamp IS NULL THEN record_send(ROW({_FIELDS}, a.recorded_at))"
+    f" ELSE record_send(ROW({_FIELDS}, a.stamp, a.recorded_at)) END"
 )
 """The whole of an audit row ``a`` as bytes: PostgreSQL's binary form, ``recorded_at`` last.
+
+Rows from before there were stamps are what they were.
 
 The number of fields; then of each its type's oid, its length (-1: NULL), its bytes. Times are
 microseconds since 2000-01-01 UTC.
 """
 
 _LOCK: Final = 0x7111_C4A1
-_EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
 
 _HIGHEST: Final = "SELECT coalesce(max(id), 0) FROM audit"
 
@@ -113,7 +118,7 @@ class Chainer:
             return 0
         place, audit, last, now = (await fetch(connection, _LAST, ()))[0]
         place, audit, last = place or 0, audit or 0, last or START
-        chained_at = ((now - _EPOCH) // _MICROSECOND).to_bytes(8, "big")
+        chained_at = moment(now)
         rows = await fetch(connection, _NEXT, (audit, settled, self._batch))
         chained: list[tuple[int, int, bytes, datetime]] = []
         for audit_id, row in rows:

@@ -3,7 +3,10 @@
 It reads the chain by place and the audit by id, side by side and once, in one unchanging view, in
 the same memory for any length. A sound chain goes up by id without leaving a row out, so each edit,
 deletion, insertion and reordering shows where it was done. Who rewrites every hash as well is found
-by a head that was kept outside. It never repairs anything.
+by a head that was kept outside.
+
+With a key ring it also proves of every row, chained or not, that we wrote it as it stands. It never
+repairs anything.
 """
 
 from __future__ import annotations
@@ -11,17 +14,20 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import asyncpg
 import asyncpg.cursor
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from ledger.audit_boundary import Boundary, boundary_of
 from ledger.audit_chain import ROW, START, head, link
+from ledger.audit_stamp import made_by_us, read
 from ledger.engine import driver, fetch
 from ledger.snapshot import snapshot
 from tillkeeper.contracts.audit import AuditHead
+from tillkeeper.sealing import KeyRing, key_id_of
 
 _ROWS_AT_ONCE: Final = 2_000
 
@@ -31,8 +37,20 @@ SELECT c.place, c.audit, c.hash, timestamptz_send(c.at) FROM audit_chain c ORDER
 _ROWS: Final = f"SELECT a.id, {ROW} FROM audit a ORDER BY a.id"
 
 _UNCHAINED: Final = """
-SELECT count(*), min(recorded_at) FROM audit
- WHERE id > (SELECT coalesce(max(audit), 0) FROM audit_chain)"""
+SELECT count(*) AS rows, min(recorded_at) AS since, (SELECT max(at) FROM audit_chain) AS chained_at
+  FROM audit WHERE id > (SELECT coalesce(max(audit), 0) FROM audit_chain)"""
+
+_TWICE: Final = """
+SELECT c.place, a.id, a.first
+  FROM (SELECT id, min(id) OVER (PARTITION BY stamp) AS first FROM audit
+         WHERE stamp IS NOT NULL) a LEFT JOIN audit_chain c ON c.audit = a.id
+ WHERE a.id > a.first ORDER BY a.id LIMIT 1"""
+
+STALLED_S: Final = 60
+"""Seconds after which a row must be chained, or something have been."""
+
+_OUTSIDE: Final = "as was kept outside"
+_WHEN_BEGUN: Final = "as was stamped when stamps began"
 
 _BACK: Final = 60_000_000
 """Microseconds: one row's clock may be that much behind an older row's."""
@@ -52,6 +70,9 @@ class Broken:
 class Proof:
     """What was verified. Not broken and yet told: rows that are not chained yet, and chained rows
     recorded a minute or more before one with a lower id (dated back, or the clock was).
+
+    ``unstamped`` are rows from before there were stamps, which the chain alone holds; None: stamps
+    were not looked at. ``stalled``: rows wait for more than a minute, and nothing is chained.
     """
 
     head: AuditHead
@@ -59,6 +80,8 @@ class Proof:
     unchained: int
     unchained_since: datetime | None
     backdated: int
+    unstamped: int | None = None
+    stalled: bool = False
 
     @property
     def ok(self) -> bool:
@@ -66,29 +89,84 @@ class Proof:
         return self.broken is None
 
 
-async def prove(engine: AsyncEngine, anchors: Sequence[AuditHead] = ()) -> Proof:
-    """Verify the chain as it stands now, and that it goes through ``anchors``. Raises Unavailable.
+async def prove(
+    engine: AsyncEngine, anchors: Sequence[AuditHead] = (), *, ring: KeyRing | None = None
+) -> Proof:
+    """Verify the chain as it stands now, and that it goes through ``anchors``; with ``ring`` also
+    the stamps. Raises Unavailable.
 
     It needs the reading role only.
     """
     async with snapshot(engine) as connection:
-        return await prove_on(connection, anchors)
+        return await prove_on(connection, anchors, ring=ring)
 
 
-async def prove_on(connection: AsyncConnection, anchors: Sequence[AuditHead] = ()) -> Proof:
+async def prove_on(
+    connection: AsyncConnection,
+    anchors: Sequence[AuditHead] = (),
+    *,
+    ring: KeyRing | None = None,
+) -> Proof:
     """Verify what the open transaction of ``connection`` sees."""
     raw = driver(connection)
-    walk = _Walk(_Stream(raw, _LINKS), _Stream(raw, _ROWS), _expected(anchors))
+    kept = [(anchor.place, anchor.hash, _OUTSIDE) for anchor in anchors]
+    stamps = None
+    if ring is not None:
+        stamps = _Stamps(ring, await boundary_of(connection, ring))
+        begun = stamps.boundary
+        kept.append((begun.place, begun.hash or START.hex(), _WHEN_BEGUN))
+    walk = _Walk(_Stream(raw, _LINKS), _Stream(raw, _ROWS), _expected(kept), stamps)
     broken = await walk.run()
-    count, since = (await fetch(connection, _UNCHAINED, ()))[0]
-    return Proof(await head(connection), broken, count, since, walk.backdated)
+    if broken is None and stamps is not None:
+        broken = await _copied(connection)
+    top = await head(connection)
+    waiting = (await fetch(connection, _UNCHAINED, ()))[0]
+    late = top.taken_at - timedelta(seconds=STALLED_S)
+    stalled = waiting.rows > 0 and waiting.since < late
+    stalled = stalled and (waiting.chained_at is None or waiting.chained_at < late)
+    unstamped = None if stamps is None else stamps.unstamped
+    return Proof(top, broken, waiting.rows, waiting.since, walk.backdated, unstamped, stalled)
 
 
-def _expected(anchors: Sequence[AuditHead]) -> dict[int, set[str]]:
-    found: dict[int, set[str]] = {}
-    for anchor in anchors:
-        found.setdefault(anchor.place, set()).add(anchor.hash)
+def _expected(anchors: Sequence[tuple[int, str, str]]) -> dict[int, dict[str, str]]:
+    found: dict[int, dict[str, str]] = {}
+    for place, kept, whence in anchors:
+        found.setdefault(place, {})[kept] = whence
     return found
+
+
+async def _copied(connection: AsyncConnection) -> Broken | None:
+    """The first row with a stamp that an earlier one has: no two that we make are alike."""
+    rows = await fetch(connection, _TWICE, ())
+    if not rows:
+        return None
+    place, audit, first = rows[0]
+    return Broken(place, audit, "a stamp of its own", f"the stamp of row {first}")
+
+
+@dataclass(slots=True)
+class _Stamps:
+    """Proves of single rows that we wrote them; counts those from before there were stamps."""
+
+    ring: KeyRing
+    boundary: Boundary
+    unstamped: int = 0
+
+    def look_at(self, place: int | None, audit: int, sent: bytes) -> Broken | None:
+        """Whether the row may stand as it does."""
+        row = read(sent)
+        if row.stamp is None and audit <= self.boundary.audit:
+            self.unstamped += 1
+            return None
+        if made_by_us(self.ring, row):
+            return None
+        found = "no stamp"
+        if row.stamp is not None:
+            key = key_id_of(row.stamp)
+            found = "a stamp over something else"
+            if key not in self.ring.keys:
+                found = f"a stamp by key {key}, which the ring does not have"
+        return Broken(place, audit, "a stamp of ours over what the row says", found)
 
 
 class _Stream:
@@ -115,7 +193,8 @@ class _Walk:
 
     links: _Stream
     rows: _Stream
-    anchors: Mapping[int, set[str]]
+    anchors: Mapping[int, Mapping[str, str]]
+    stamps: _Stamps | None = None
     place: int = 0
     audit: int = 0
     last: bytes = START
@@ -126,9 +205,14 @@ class _Walk:
         """The first thing that does not fit."""
         broken = self._anchored()
         while broken is None and (step := await self.links.next()) is not None:
-            broken = self._follows(step) or self._hashes(step, await self.rows.next())
-            broken = broken or self._anchored()
-        return broken or self._long_enough()
+            row = await self.rows.next()
+            broken = self._follows(step) or self._hashes(step, row)
+            broken = broken or self._anchored() or self._stamped(self.place, row)
+        broken = broken or self._long_enough()
+        # Rows that are not chained yet are held by their stamps alone.
+        while broken is None and self.stamps and (row := await self.rows.next()) is not None:
+            broken = self._stamped(None, row)
+        return broken
 
     def _follows(self, step: Any) -> Broken | None:
         """Places go up by one, ids go up."""
@@ -158,12 +242,16 @@ class _Walk:
         self.recorded = max(recorded, self.recorded)
         return None
 
+    def _stamped(self, place: int | None, row: Any) -> Broken | None:
+        return None if self.stamps is None else self.stamps.look_at(place, *row)
+
     def _anchored(self) -> Broken | None:
         """The hash at this place is the one that was kept outside."""
-        wrong = self.anchors.get(self.place, set()) - {self.last.hex()}
-        if not wrong:
+        kept = self.anchors.get(self.place, {})
+        wrong = min(kept.keys() - {self.last.hex()}, default=None)
+        if wrong is None:
             return None
-        expected = f"hash {min(wrong)}, as was kept outside"
+        expected = f"hash {wrong}, {kept[wrong]}"
         found = f"hash {self.last.hex()}: this place or one before was rewritten"
         return Broken(self.place, self.audit or None, expected, found)
 
@@ -172,5 +260,5 @@ class _Walk:
         furthest = max(self.anchors, default=0)
         if furthest <= self.place:
             return None
-        expected = f"a chain up to place {furthest}, as was kept outside"
+        expected = f"a chain up to place {furthest}, {min(self.anchors[furthest].values())}"
         return Broken(self.place + 1, None, expected, f"it ends at place {self.place}")

@@ -20,7 +20,8 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from tillkeeper.contracts.errors import BookBroken, Unavailable
+from tillkeeper.contracts.errors import BookBroken, Code, Rejected, Unavailable
+from tillkeeper.sealing import KeyRing
 
 T = TypeVar("T")
 
@@ -31,6 +32,9 @@ STATEMENT_TIMEOUT: Final = "60s"
 
 _AGAIN: Final = frozenset({"40001", "40P01", "55P03"})
 """Serialization failure, deadlock, lock time-out: nobody's fault, run it again."""
+
+_NO_TEXT: Final = frozenset({"22021", "22P05"})
+"""Characters that are none in UTF-8, or NUL: whoever sent the text is at fault, not the book."""
 
 _KEY_RACES: Final = frozenset({"transfers_key", "refusals_pkey"})
 """Two callers without a common lock used one key: the second look finds the first one's row."""
@@ -62,8 +66,17 @@ Observe = Callable[[int, float], None]
 """Told of every sheet: its number of transfers, and the seconds from its opening to its writing."""
 
 
-def make_engine(url: str, *, pool_size: int = 8, observe: Observe | None = None) -> AsyncEngine:
-    """An engine whose sessions speak UTC and never wait for a lock longer than 10 s."""
+def make_engine(
+    url: str,
+    *,
+    pool_size: int = 8,
+    observe: Observe | None = None,
+    ring: KeyRing | None = None,
+) -> AsyncEngine:
+    """An engine whose sessions speak UTC and never wait for a lock longer than 10 s.
+
+    ``ring`` stamps what it writes into the audit; whoever only reads needs none.
+    """
     engine = create_async_engine(
         url,
         pool_size=pool_size,
@@ -71,7 +84,7 @@ def make_engine(url: str, *, pool_size: int = 8, observe: Observe | None = None)
         pool_timeout=30,
         pool_pre_ping=False,
         hide_parameters=True,
-        execution_options={"observe": observe},
+        execution_options={"observe": observe, "ring": ring},
         connect_args={
             "timeout": 5,
             "statement_cache_size": _STATEMENTS_KEPT,
@@ -89,14 +102,17 @@ def make_engine(url: str, *, pool_size: int = 8, observe: Observe | None = None)
 
 
 async def in_transaction(engine: AsyncEngine, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-    """Run ``work`` in one transaction and commit. Raises Unavailable, BookBroken."""
+    """Run ``work`` in one transaction and commit.
+
+    Raises Unavailable, BookBroken, Rejected(INPUT_NOT_UNDERSTOOD).
+    """
     for attempt in range(1, ATTEMPTS + 1):
         try:
             async with engine.connect() as connection, _transaction(driver(connection)):
                 return await work(connection)
         except DATABASE_ERRORS as error:
             failure = failure_of(error)
-            final = isinstance(failure, BookBroken) and not _lost_key_race(error)
+            final = not isinstance(failure, Unavailable) and not _lost_key_race(error)
             if final or attempt == ATTEMPTS:
                 raise failure from error
             if isinstance(error, _AGED):
@@ -124,6 +140,14 @@ async def fetch(connection: AsyncConnection, sql: str, parameters: tuple[Any, ..
 def observer(connection: AsyncConnection) -> Observe | None:
     """Who is told of this connection's postings."""
     found: Observe | None = connection.sync_engine.get_execution_options().get("observe")
+    return found
+
+
+def ring_of(connection: AsyncConnection) -> KeyRing:
+    """The key ring of this connection's engine. Raises BookBroken where it was made without."""
+    found: KeyRing | None = connection.sync_engine.get_execution_options().get("ring")
+    if found is None:
+        raise BookBroken("the audit is not written on an engine without a key ring")
     return found
 
 
@@ -205,10 +229,14 @@ def _lost_key_race(error: BaseException | None) -> bool:
     return False
 
 
-def failure_of(error: Exception) -> Unavailable | BookBroken:
+def failure_of(error: Exception) -> Unavailable | BookBroken | Rejected:
     """What a database error means for the caller; a lost connection is safe to try again."""
     said = error.orig if isinstance(error, DBAPIError) else error
     state = str(getattr(said, "sqlstate", None) or "")
+    if state in _NO_TEXT or isinstance(getattr(said, "__cause__", None), UnicodeEncodeError):
+        return Rejected(
+            Code.INPUT_NOT_UNDERSTOOD, detail="a text has characters that no book keeps"
+        )
     if isinstance(error, _AGED):
         return Unavailable("the tables have changed since the statement was prepared")
     if isinstance(error, asyncpg.InterfaceError) and "another operation" in str(error):

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from ledger.approval_checks import APPROVAL_CHECKS, DIGESTED, misdigested
 from ledger.audit_proof import prove_on
 from ledger.bank.checks import BANK_CHECKS
 from ledger.checks import CHECKS, MOVED, NOTES, PRINTS, SIZES, Check
@@ -119,10 +120,11 @@ async def verify_on(connection: AsyncConnection) -> Verification:
     started = perf_counter()
     await execute(connection, f"SET LOCAL work_mem = '{_SORT_MEMORY}'", ())
     results: list[CheckResult] = []
-    for check in (*CHECKS, *BANK_CHECKS, *WITHDRAWAL_CHECKS):
+    for check in (*CHECKS, *BANK_CHECKS, *WITHDRAWAL_CHECKS, *APPROVAL_CHECKS):
         results.append(await _run(connection, check))
         if check.name == _AFTER:
             results.append(await _run_prints(connection))
+    results.append(await _run_digests(connection))
     results.append(await _run_audit(connection))
     sizes = (await fetch(connection, SIZES, ()))[0]
     notes = (await fetch(connection, NOTES, ()))[0]
@@ -173,6 +175,20 @@ async def _run_prints(connection: AsyncConnection) -> CheckResult:
         expected = f"the digest of {first[1]}"
         found = Finding("fingerprints", "transfers", str(first[0]), expected, first[2])
     return CheckResult("fingerprints", bad, perf_counter() - started, found)
+
+
+async def _run_digests(connection: AsyncConnection) -> CheckResult:
+    """Digest every policy again, as it was shown to whoever decided on it."""
+    started = perf_counter()
+    bad = list(misdigested(await fetch(connection, DIGESTED, ())))
+    first = None
+    if bad:
+        row_id, wanted, own = bad[0]
+        found = f"digest {own}"
+        first = Finding(
+            "policy_digests", "approval_policies", str(row_id), f"digest {wanted}", found
+        )
+    return CheckResult("policy_digests", len(bad), perf_counter() - started, first)
 
 
 async def _run_audit(connection: AsyncConnection) -> CheckResult:

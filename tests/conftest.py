@@ -54,9 +54,9 @@ def owner_url(database: Database) -> str:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
+async def engine(database_url: str, ring: KeyRing) -> AsyncIterator[AsyncEngine]:
     """An engine on the fresh database, as the worker's role."""
-    async with engine_on(database_url) as made:
+    async with engine_on(database_url, ring=ring) as made:
         yield made
 
 

@@ -125,9 +125,11 @@ async def running_temporal(ring: KeyRing | None) -> AsyncIterator[WorkflowEnviro
 
 
 @asynccontextmanager
-async def engine_on(url: str, *, pool_size: int = 8) -> AsyncIterator[AsyncEngine]:
-    """An engine as the worker makes it, disposed at the end."""
-    engine = make_engine(url, pool_size=pool_size)
+async def engine_on(
+    url: str, *, pool_size: int = 8, ring: KeyRing | None = None
+) -> AsyncIterator[AsyncEngine]:
+    """An engine as the worker makes it, disposed at the end; with a ring it writes the audit."""
+    engine = make_engine(url, pool_size=pool_size, ring=ring)
     try:
         yield engine
     finally:

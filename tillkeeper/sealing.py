@@ -1,8 +1,9 @@
 """Seals personal data with AES-256-GCM under a ring of named keys, and digests it for look-ups.
 
-Promises that what it seals opens only with the same key and for the same purpose (C-11), and that
-keys replaced by rotation still open what they sealed. It must never show a key or a plain text in
-an error, a repr or a log, and never work with a weak or half-read ring.
+Promises that what it seals opens only with the same key and for the same purpose (C-11), that
+nobody without the key makes a stamp (C-07), and that keys replaced by rotation still open what they
+sealed and prove what they stamped. It must never show a key or a plain text in an error, a repr or
+a log, and never work with a weak or half-read ring.
 """
 
 import base64
@@ -26,9 +27,11 @@ KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
 TAG_BYTES: Final = 16
 DIGEST_BYTES: Final = 16
+STAMP_BYTES: Final = 32
 KEYS_MAX: Final = 64
 _VERSION: Final = 1
 _KEY_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}", re.ASCII)
+_STAMPS: Final = b"tillkeeper/stamps"
 _RING_FIELDS: Final = frozenset({"active", "keys", "index_key"})
 
 
@@ -50,12 +53,16 @@ class KeyRing:
     keys: Mapping[str, bytes]
     index_key: bytes
     _ciphers: Mapping[str, AESGCM] = field(init=False, compare=False)
+    _stampers: Mapping[str, bytes] = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         keys = dict(self.keys)
         _refuse_unusable(self.active, keys, self.index_key)
         object.__setattr__(self, "keys", MappingProxyType(keys))
         object.__setattr__(self, "_ciphers", {name: AESGCM(key) for name, key in keys.items()})
+        # A key that seals is not used for anything else: stamps have one derived from it.
+        stampers = {name: hmac.digest(key, _STAMPS, hashlib.sha256) for name, key in keys.items()}
+        object.__setattr__(self, "_stampers", stampers)
 
     def __repr__(self) -> str:
         return f"KeyRing(active={self.active!r}, keys={sorted(self.keys)!r})"
@@ -137,6 +144,20 @@ class KeyRing:
         except UnicodeDecodeError:
             raise SealBroken("sealed bytes are no text") from None
 
+    def stamp(self, message: bytes, *, purpose: str) -> bytes:
+        """A mark on `message` that only a ring with the active key makes, no two of them alike."""
+        key_id = self.active.encode("ascii")
+        head = bytes((_VERSION, len(key_id))) + key_id + secrets.token_bytes(NONCE_BYTES)
+        return head + _mark(self._stampers[self.active], head, message, purpose)
+
+    def stamped(self, message: bytes, stamp: bytes, *, purpose: str) -> bool:
+        """Whether a key of this ring made `stamp`, on this message and for this purpose."""
+        key = self._stampers.get(key_id_of(stamp) or "")
+        if key is None:
+            return False
+        head, mark = stamp[:-STAMP_BYTES], stamp[-STAMP_BYTES:]
+        return hmac.compare_digest(mark, _mark(key, head, message, purpose))
+
     def digest(self, text: str, *, purpose: str) -> bytes:
         """Return 16 bytes equal for equal text and purpose, for look-ups beside sealed data.
 
@@ -163,6 +184,11 @@ def _key_id_of(sealed: bytes) -> str:
     if len(sealed) < end + NONCE_BYTES + TAG_BYTES or not _KEY_ID.fullmatch(key_id):
         raise SealBroken("not a whole sealed value")
     return key_id
+
+
+def _mark(key: bytes, head: bytes, message: bytes, purpose: str) -> bytes:
+    named = _purpose_bytes(purpose)
+    return hmac.digest(key, head + len(named).to_bytes(2, "big") + named + message, hashlib.sha256)
 
 
 def _bound(header: bytes, purpose: str) -> bytes:

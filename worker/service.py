@@ -21,6 +21,7 @@ from temporalio.worker import Worker
 from activities.house import House
 from gateways.bank.exchange import FolderExchange
 from gateways.bank.http import HttpBankDoor
+from ledger.audit_boundary import begin_stamps
 from ledger.audit_chain import Chainer
 from ledger.engine import make_engine
 from ledger.lanes import Lanes
@@ -120,10 +121,14 @@ async def service(
     sdk_metrics = f"{LOOPBACK}:{metrics_port}"
     async with AsyncExitStack() as stack:
         engine = make_engine(
-            targets.database_url, pool_size=settings.database_pool, observe=metrics.observe
+            targets.database_url,
+            pool_size=settings.database_pool,
+            observe=metrics.observe,
+            ring=ring,
         )
         stack.push_async_callback(engine.dispose)
         await _answers(engine)
+        await _stamps_begun(engine, ring)
         try:
             runtime = sdk_runtime(sdk_metrics)
         except (ValueError, RuntimeError) as error:
@@ -277,6 +282,13 @@ async def _answers(engine: AsyncEngine) -> None:
     except Exception as error:
         place = engine.url.render_as_string(hide_password=True)
         raise CannotStart(f"PostgreSQL at {place} refuses: {type(error).__name__}.") from error
+
+
+async def _stamps_begun(engine: AsyncEngine, ring: KeyRing) -> None:
+    try:
+        await begin_stamps(engine, ring)
+    except Unavailable as error:
+        raise CannotStart(f"The audit's stamps cannot begin: {error}.") from error
 
 
 def _database_check(engine: AsyncEngine) -> Check:

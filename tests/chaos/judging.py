@@ -14,6 +14,7 @@ import httpx
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from gateways.bank.simulator.models import Movement
+from ledger.audit_proof import prove
 from ledger.engine import fetch, in_transaction
 from ledger.payment_rows import opened_terms, read_payment
 from ledger.verify import verify
@@ -58,6 +59,9 @@ async def judge(
     verified = await verify(engine)
     if verified.broken is not None:
         wrong.append(f"the books do not verify: {verified.broken}")
+    proved = await prove(engine, ring=ring)
+    if proved.broken is not None or proved.unstamped:
+        wrong.append(f"the audit is not ours: {proved}")
     return wrong
 
 

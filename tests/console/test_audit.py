@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from ledger.audit_boundary import begin_stamps
 from ledger.engine import execute, in_transaction
 from tests.console.support import CommandLine
 from tests.ledger.audit_support import chain_all, rewrite_chain, write_many, write_one
@@ -16,12 +17,22 @@ from tests.stack import engine_on
 from tillkeeper.sealing import KeyRing
 
 
+@pytest.fixture(autouse=True)
+def keys(command: CommandLine, ring: KeyRing) -> None:
+    """The ring in the command line's home."""
+    home = command.folder / "home"
+    home.mkdir()
+    (home / "keyring.json").write_text(ring.to_json())
+
+
 @pytest_asyncio.fixture(loop_scope="session")
-async def chained(engine: AsyncEngine) -> AsyncEngine:
+async def chained(engine: AsyncEngine, ring: KeyRing) -> AsyncEngine:
     """Ten chained rows, and one that is not chained yet."""
-    await write_many(engine, 10)
-    assert await chain_all(engine) == 10
-    await write_many(engine, 1)
+    for number in range(11):
+        subject = f"withdrawal/M1/W{number}"
+        await in_transaction(engine, lambda c, s=subject: write_one(c, ring, s))  # type: ignore[misc]
+        if number == 9:
+            assert await chain_all(engine) == 10
     return engine
 
 
@@ -73,9 +84,57 @@ class TestVerify:
         """C-07: that is what the head outside is for."""
         assert command("audit", "head", "--out", "head.json").code == 0
         await tamper(owner_url, "UPDATE audit SET actor = 'O9' WHERE id = 4", rewrite=True)
-        assert command("audit", "verify").code == 0
-        found = command("audit", "verify", "--anchor", "head.json", "--json")
+        chain = ("audit", "verify", "--chain-only")
+        assert command(*chain).code == 0
+        found = command(*chain, "--anchor", "head.json", "--json")
         assert (found.code, found.json["broken"]["place"]) == (1, 10)
+        found = command("audit", "verify", "--json")
+        assert (found.code, found.json["broken"]["place"]) == (1, 4)
+
+    async def test_a_forged_row_is_named_with_the_key_ring_only(
+        self, command: CommandLine, chained: AsyncEngine, owner_url: str
+    ) -> None:
+        """C-07: appended with plain SQL, before it is chained; without the ring it says so."""
+        forged = """
+INSERT INTO audit (subject, action, actor, before, after, profile, at)
+VALUES ('withdrawal/M1/W1', 'approve', 'O2', '{}', '{"state": "APPROVED"}', 'x', now())"""
+        assert command("audit", "verify", "--json").json["unstamped"] == 0
+        await tamper(owner_url, forged)
+        found = command("audit", "verify", "--json")
+        assert (found.code, found.json["broken"]["audit"]) == (1, 12)
+        people = command("audit", "verify")
+        assert "BROKEN: audit row 12: expected a stamp of ours" in people.out
+        chain = command("audit", "verify", "--chain-only")
+        assert (chain.code, "Stamps were not looked at" in chain.out) == (0, True)
+        (command.folder / "home" / "keyring.json").unlink()
+        assert command("audit", "verify", "--json").codes == ["SETTINGS_INVALID"]
+
+    async def test_rows_from_before_there_were_stamps_are_counted(
+        self, command: CommandLine, engine: AsyncEngine, ring: KeyRing
+    ) -> None:
+        """C-07: what the chain alone holds."""
+        await write_many(engine, 10)
+        assert await begin_stamps(engine, ring)
+        found = command("audit", "verify", "--json")
+        assert (found.code, found.json["unstamped"]) == (0, 10)
+        assert "10 rows are older than stamps" in command("audit", "verify").out
+
+    async def test_rows_that_nothing_chains_for_a_minute_are_exit_code_1(
+        self, command: CommandLine, chained: AsyncEngine, owner_url: str
+    ) -> None:
+        """C-07: no worker chains; what stands is told all the same."""
+        await tamper(
+            owner_url,
+            "UPDATE audit SET recorded_at = recorded_at - interval '61 s' WHERE id = 11",
+            "UPDATE audit_chain SET at = at - interval '61 s'",
+            rewrite=True,
+        )
+        found = command("audit", "verify", "--json")
+        assert (found.code, found.json["ok"], found.json["stalled"]) == (1, True, True)
+        people = command("audit", "verify")
+        assert people.code == 1
+        assert people.out.startswith("NOT CHAINED: nothing was chained for a minute")
+        assert "1 rows, the oldest 6" in people.out
 
     @pytest.mark.parametrize(
         ("text", "code"),
@@ -96,14 +155,28 @@ class TestVerify:
 
 
 class TestShow:
+    @pytest.mark.parametrize(
+        "line",
+        [
+            ("audit", "show", "\udcff\udcfe"),
+            ("audit", "show", "a\nb"),
+            ("inbox", "resume", "\udcff"),
+            ("bank", "unmatched", "show", "\udcff"),
+            ("bank", "reconcile", "--day", "2026-11-05", "--account", "\udcff"),
+        ],
+    )
+    def test_a_subject_that_is_no_text_is_refused(
+        self, command: CommandLine, line: tuple[str, ...]
+    ) -> None:
+        """C-04: exit code 2; 1 is kept for books that do not verify."""
+        found = command(*line, "--json")
+        assert (found.code, found.codes) == (2, ["INPUT_NOT_UNDERSTOOD"])
+
     async def test_rows_of_a_subject_with_the_reason_opened(
         self, command: CommandLine, engine: AsyncEngine, ring: KeyRing
     ) -> None:
         """C-07: who, what, when and why, for whoever holds the key ring."""
         await in_transaction(engine, lambda c: write_one(c, ring, "withdrawal/M1/W1"))
-        home = command.folder / "home"
-        home.mkdir()
-        (home / "keyring.json").write_text(ring.to_json())
         [row] = command("audit", "show", "withdrawal/M1/W1", "--json").json["rows"]
         assert (row["actor"], row["action"], row["reason"]) == ("O2", "approve", "as agreed")
         assert (row["before"]["state"], row["after"]["state"]) == ("A", "B")

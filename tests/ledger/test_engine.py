@@ -14,7 +14,7 @@ from ledger.orders import OrderBook
 from ledger.snapshot import snapshot
 from tests.ledger.support import hold, open_account
 from tests.stack import END_OTHERS, engine_on
-from tillkeeper.contracts.errors import BookBroken
+from tillkeeper.contracts.errors import BookBroken, Code, Rejected
 from tillkeeper.contracts.order import OrderResult
 
 _CUT_OFF_ONCE = """
@@ -122,6 +122,17 @@ class TestInTransaction:
             await _as_owner(owner_url, alter)
             after = await in_transaction(engine, lambda c: fetch(c, "SELECT * FROM t", ()))
         assert [tuple(row) for row in after] == [("x",)]
+
+    @pytest.mark.parametrize("word", ["\udcff\udcfe", "a\x00b"])
+    async def test_a_text_that_no_database_keeps_is_the_senders_fault(
+        self, engine: AsyncEngine, word: str
+    ) -> None:
+        """C-04: the book is not broken by what somebody looks for; a statement of ours may be."""
+        with pytest.raises(Rejected) as caught:
+            await in_transaction(engine, lambda c: fetch(c, "SELECT $1::text", (word,)))
+        assert caught.value.codes == (Code.INPUT_NOT_UNDERSTOOD,)
+        with pytest.raises(BookBroken):
+            await in_transaction(engine, lambda c: fetch(c, "SELECT $1::text", (1,)))
 
 
 class TestCopyRows:

@@ -20,8 +20,8 @@ _ID = "SELECT id FROM withdrawals WHERE request = $1"
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def owner(owner_url: str) -> AsyncIterator[AsyncEngine]:
-    engine = make_engine(owner_url, pool_size=2)
+async def owner(owner_url: str, ring: KeyRing) -> AsyncIterator[AsyncEngine]:
+    engine = make_engine(owner_url, pool_size=2, ring=ring)
     yield engine
     await engine.dispose()
 

@@ -272,8 +272,9 @@ async def _play(exchange: FolderExchange) -> None:
         running_temporal(None) as temporal,
     ):
         await databases.make_template()
-        async with databases.fresh() as database, engine_on(database.app_url) as engine:
-            platform = make_platform(temporal.client, engine, KeyRing.generate("replay"))
+        ring = KeyRing.generate("replay")
+        async with databases.fresh() as database, engine_on(database.app_url, ring=ring) as engine:
+            platform = make_platform(temporal.client, engine, ring)
             platform.house = dataclasses.replace(
                 platform.house, receiving=lookup, exchange=exchange
             )

@@ -158,8 +158,12 @@ async def main() -> None:
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
         async with running_postgres() as databases, running_temporal(None) as temporal:
             await databases.make_template()
-            async with databases.fresh() as database, engine_on(database.app_url) as engine:
-                platform = make_platform(temporal.client, engine, KeyRing.generate("replay"))
+            ring = KeyRing.generate("replay")
+            async with (
+                databases.fresh() as database,
+                engine_on(database.app_url, ring=ring) as engine,
+            ):
+                platform = make_platform(temporal.client, engine, ring)
                 exchange = _with_exchange(platform, Path(folder))
                 async with platform.worker():
                     recorder = BankRecorder(platform, temporal)

@@ -176,8 +176,12 @@ async def main() -> None:
         with running(root, exchange=root / "exchange") as bank:
             async with running_postgres() as databases, running_temporal(None) as temporal:
                 await databases.make_template()
-                async with databases.fresh() as database, engine_on(database.app_url) as engine:
-                    idle = make_platform(temporal.client, engine, KeyRing.generate("replay"))
+                ring = KeyRing.generate("replay")
+                async with (
+                    databases.fresh() as database,
+                    engine_on(database.app_url, ring=ring) as engine,
+                ):
+                    idle = make_platform(temporal.client, engine, ring)
                     teller = teller_on(idle, bank, root / "exchange")
                     await teller.counter.account(fund=29_000_00)
                     async with teller.platform.worker():

@@ -76,8 +76,12 @@ async def main() -> None:
         patch.setattr(watch, "OPEN_FOR", timedelta(0))
         async with running_postgres() as databases, running_temporal(None) as temporal:
             await databases.make_template()
-            async with databases.fresh() as database, engine_on(database.app_url) as engine:
-                platform = make_platform(temporal.client, engine, KeyRing.generate("replay"))
+            ring = KeyRing.generate("replay")
+            async with (
+                databases.fresh() as database,
+                engine_on(database.app_url, ring=ring) as engine,
+            ):
+                platform = make_platform(temporal.client, engine, ring)
                 async with platform.worker():
                     recorder = WatchRecorder(platform, temporal)
                     await recorder.revived()

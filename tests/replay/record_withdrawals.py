@@ -223,8 +223,9 @@ async def main() -> None:
     """Play every path against servers of its own, with payloads in clear."""
     async with running_postgres() as databases, running_temporal(None) as temporal:
         await databases.make_template()
-        async with databases.fresh() as database, engine_on(database.app_url) as engine:
-            platform = make_platform(temporal.client, engine, KeyRing.generate("replay"))
+        ring = KeyRing.generate("replay")
+        async with databases.fresh() as database, engine_on(database.app_url, ring=ring) as engine:
+            platform = make_platform(temporal.client, engine, ring)
             house = dataclasses.replace(platform.house, visibility=timedelta(seconds=1))
             await _play(dataclasses.replace(platform, house=house), temporal)
 

@@ -32,6 +32,7 @@ from tillkeeper.rules.approvals import (
     Delegated,
     Ruling,
     begins,
+    coming,
     in_force,
     judge_approval,
     judge_delegation,
@@ -40,6 +41,7 @@ from tillkeeper.rules.approvals import (
     judge_veto,
     level_views,
     levels_for,
+    same_people,
 )
 
 AT = datetime(2026, 11, 6, 10, 0, tzinfo=UTC)
@@ -120,6 +122,27 @@ class TestInForce:
     def test_of_equal_dates_the_one_adopted_last_holds(self) -> None:
         first, second = self.version("c1", AT), self.version("c2", AT)
         assert in_force((first, second), AT) is second
+
+    def test_c_08_what_comes_is_what_will_be_in_force(self) -> None:
+        past, now, last, replaced, first = (
+            self.version(f"c{n}", AT + n * HOUR) for n in (-1, 0, 2, 1, 1)
+        )
+        versions = (past, now, last, replaced, first)
+        assert coming(versions, AT) == (first, last)
+        assert [in_force(versions, one.effective_from) for one in coming(versions, AT)] == [
+            first, last,
+        ]  # fmt: skip
+        assert coming(versions, last.effective_from) == ()
+
+
+class TestSamePeople:
+    def test_c_08_roles_are_a_set_and_levels_a_sequence(self) -> None:
+        swapped = Level(name="other", roles=("treasury", "finance"), quorum=2)
+        assert same_people((OPS, FIN2), (OPS, swapped))
+        assert not same_people((OPS, FIN2), (FIN2, OPS))
+        assert not same_people((OPS, FIN2), (OPS, swapped.model_copy(update={"quorum": 1})))
+        assert not same_people((OPS, FIN), (OPS, FIN2))
+        assert not same_people((OPS, FIN), (OPS,))
 
 
 class TestPolicyDigest:

@@ -152,6 +152,43 @@ class TestDigest:
         assert len(digests) == 4
 
 
+class TestStamp:
+    @given(message=st.binary(max_size=300), purpose=st.text(min_size=1, max_size=40))
+    def test_same_message_and_purpose_are_proved(self, message: bytes, purpose: str) -> None:
+        stamp = RING.stamp(message, purpose=purpose)
+        assert RING.stamped(message, stamp, purpose=purpose)
+        assert not RING.stamped(message + b"x", stamp, purpose=purpose)
+        assert not RING.stamped(message, stamp, purpose=purpose + "x")
+
+    def test_layout_is_version_key_id_nonce_and_mark(self) -> None:
+        stamp = RING.stamp(b"abc", purpose="row")
+        assert stamp[:4] == b"\x01\x02k1"
+        assert len(stamp) == 4 + 12 + 32
+
+    def test_no_two_are_alike(self) -> None:
+        assert RING.stamp(b"abc", purpose="row") != RING.stamp(b"abc", purpose="row")
+
+    def test_any_changed_byte_or_length_is_no_stamp(self) -> None:
+        stamp = RING.stamp(b"abc", purpose="row")
+        for at in range(len(stamp)):
+            changed = stamp[:at] + bytes((stamp[at] ^ 1,)) + stamp[at + 1 :]
+            assert not RING.stamped(b"abc", changed, purpose="row")
+            assert not RING.stamped(b"abc", stamp[:at], purpose="row")
+        assert not RING.stamped(b"abc", stamp + b"x", purpose="row")
+
+    def test_another_key_of_the_same_name_makes_no_stamp_of_ours(self) -> None:
+        stamp = KeyRing.generate("k1").stamp(b"abc", purpose="row")
+        assert not RING.stamped(b"abc", stamp, purpose="row")
+
+    def test_a_rotated_ring_proves_what_the_old_key_stamped(self) -> None:
+        stamp, rotated = RING.stamp(b"abc", purpose="row"), RING.rotated("k2")
+        assert rotated.stamped(b"abc", stamp, purpose="row")
+        assert not RING.stamped(b"abc", rotated.stamp(b"abc", purpose="row"), purpose="row")
+
+    def test_what_is_sealed_is_no_stamp(self) -> None:
+        assert not RING.stamped(b"", RING.seal(b"a" * 16, purpose="row"), purpose="row")
+
+
 class TestReadRing:
     def test_written_ring_reads_back(self) -> None:
         ring = RING.rotated("k2")

@@ -103,6 +103,22 @@ def in_force(versions: Sequence[PolicyVersion], at: datetime) -> PolicyVersion:
     return DEFAULT_POLICY if last is None else last[1]
 
 
+def coming(versions: Sequence[PolicyVersion], at: datetime) -> tuple[PolicyVersion, ...]:
+    """The policies that will be in force after ``at``, by their dates: of equal ones the last."""
+    by_date = {one.effective_from: one for one in versions if one.effective_from > at}
+    return tuple(by_date[begin] for begin in sorted(by_date))
+
+
+def same_people(one: Sequence[Level], other: Sequence[Level]) -> bool:
+    """Whether two sequences of levels ask for the same people in the same order.
+
+    Neither a level's name nor the order of its roles makes a difference.
+    """
+    return [(a.quorum, frozenset(a.roles)) for a in one] == [
+        (b.quorum, frozenset(b.roles)) for b in other
+    ]
+
+
 def levels_for(policy: ApprovalPolicy, amount_minor: int, currency: str) -> Band:
     """The band that an amount (minor units) falls into; its upper end belongs to it."""
     bands = policy.by_currency.get(currency, policy.bands)

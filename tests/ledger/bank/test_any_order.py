@@ -70,7 +70,7 @@ class Clean:
     ) -> tuple[dict[str, int], list[tuple[Any, ...]]]:
         async with engine_on(self._database.owner_url) as owner:
             await in_transaction(owner, _empty)
-        async with engine_on(self._database.app_url) as engine:
+        async with engine_on(self._database.app_url, ring=self._ring) as engine:
             till = Till(engine, self._ring)
             for request, amount in (("R1", 500_000), ("R3", 320_000), ("R4", 450_000)):
                 await till.ask("M1", request, amount)

@@ -63,7 +63,7 @@ pytestmark = pytest.mark.xdist_group("full-book")
 async def book(postgres: Databases, ring: KeyRing) -> AsyncIterator[AsyncEngine]:
     """The owner's engine on a book with everything in it."""
     async with postgres.fresh() as database:
-        engine = make_engine(database.owner_url, pool_size=2)
+        engine = make_engine(database.owner_url, pool_size=2, ring=ring)
         await FullBook(engine, ring).make()
         yield engine
         await engine.dispose()
