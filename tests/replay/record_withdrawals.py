@@ -16,10 +16,11 @@ from temporalio.testing import WorkflowEnvironment
 
 from tests.replay.record import Recorder
 from tests.stack import engine_on, running_postgres, running_temporal
-from tests.tokens import for_delegation, token_for
-from tests.workflows.support import Platform, eventually, make_platform
+from tests.tokens import for_delegation, signed, token_for
+from tests.workflows.support import Platform, bank_details, eventually, make_platform
 from tests.workflows.withdrawal_bank import Teller, tellers
-from tests.workflows.withdrawal_support import CANCEL, judged, yes
+from tests.workflows.withdrawal_support import CANCEL, judged, no, yes
+from tillkeeper.contracts.account import ProvideBankDetails
 from tillkeeper.contracts.approval import (
     ApprovalPolicy,
     Band,
@@ -30,7 +31,7 @@ from tillkeeper.contracts.approval import (
 from tillkeeper.contracts.errors import Rejected
 from tillkeeper.contracts.payment import PaymentState
 from tillkeeper.contracts.withdrawal import WithdrawalState
-from tillkeeper.contracts.workitem import ItemAction, ItemKind
+from tillkeeper.contracts.workitem import Approve, ItemAction, ItemKind, item_workflow_id
 from tillkeeper.rules.approvals import DEFAULT_POLICY
 from tillkeeper.rules.profiles import JD_PREPAID_2023_11
 from tillkeeper.sealing import KeyRing
@@ -211,6 +212,97 @@ class WithdrawalRecorder(Recorder):
                 await self.till.delegate(body)
             await self.keep(f"delegation-{name}", delegation_workflow_id(name))
 
+    async def late(self) -> None:
+        """Words on what is over, each by a run of its own; one of them forged."""
+        await self.begin("W14")
+        view = await self.people.ask()
+        body = no(view)
+        await self.people.decide(view, body)
+        await self.people.handle().result()
+        await self.people.decide(view, body)
+        await self._keep_late("decision")
+        with contextlib.suppress(Rejected):
+            await self.people.decide(view, body.model_copy(update={"token": "forged"}))
+        await self._keep_late("refused")
+        await self.people.ask(request="W2")
+        for _ in range(2):
+            await self.till.cancel_withdrawal(view.merchant, "W2", CANCEL)
+            await self.people.handle("W2").result()
+        await self._keep_late("cancellation")
+        proposed = await self.people.propose(DEFAULT_POLICY.policy, change="P-late")
+        fields = {"change": "P-late", "effective_from": proposed.effective_from}
+        await self.people.propose(DEFAULT_POLICY.policy, **fields)
+        yes_to_it = judged(proposed)
+        for _ in range(2):
+            await self.till.decide_policy("P-late", yes_to_it)
+            await self.over("policy/P-late")
+        await self.keep("policy-proposed-again", "policy/P-late")
+        await self._keep_late("policy-decision")
+        await self.people.propose(DEFAULT_POLICY.policy, **fields)
+        await self._keep_late("proposal")
+        lent = Delegate(
+            delegation="late", delegate="O3", roles=("operations",), reason="休假",
+            until=datetime.now(UTC) + timedelta(days=9),
+        )  # fmt: skip
+        lent = for_delegation(lent, token_for("O2", "operations"))
+        for _ in range(2):
+            await self.till.delegate(lent)
+        await self._keep_late("delegation")
+
+    async def stale(self) -> None:
+        """Another account bound meanwhile: the run is told, and a decision on the old refused."""
+        await self.begin("W15")
+        view = await self.people.ask()
+        other = bank_details(account_number="6225880299998888")
+        body = ProvideBankDetails(details=other, actor="user-1")
+        await self.till.provide_bank_details(view.merchant, "CNY", body)
+        with contextlib.suppress(Rejected):
+            await self.people.approve(view)
+
+        async def looked() -> bool:
+            return (await self.people.seen()).account == "****8888"
+
+        await eventually(looked)
+        await self.people.reject(await self.people.seen())
+        await self.teller.result()
+        await self.kept("stale-decision-looked")
+
+    async def not_paid(self) -> None:
+        """Accepted and never told of again: two people hold the proof, one gives it back."""
+        await self.begin("W16")
+        self.teller.bank.plan()
+        view = await self.people.approve(await self.people.ask())
+        await self.teller.shows(view, lambda payment: payment.state is PaymentState.ACCEPTED)
+        payout = self.teller.payout(view)
+        await self.temporal.fast_forward(payout, timedelta(days=3, minutes=1))
+        item = await self.teller.item(ItemKind.PAYMENT_OVERDUE)
+        shown = await self.teller.choose(item, ItemAction.NOT_PAID)
+        assert shown.proposal is not None
+        approval = Approve(
+            proposal=shown.proposal.number, action=ItemAction.NOT_PAID, actor="O3",
+            amount_minor=shown.proposal.amount_minor, target=shown.proposal.target,
+            payee_digest=shown.proposal.payee_digest,
+        )  # fmt: skip
+        await self.till.approve(item.item, signed(item.item, approval))
+        await self.keep("item-not-paid", item_workflow_id(item.item))
+        await self.teller.becomes(WithdrawalState.FAILED_MANUAL)
+        failed = await self.teller.item(ItemKind.WITHDRAWAL_FAILED)
+        await self.teller.choose(failed, ItemAction.RETURN_TO_AVAILABLE)
+        await self.teller.result()
+        await self.kept("proven-unpaid-returned")
+        await self.keep("payout-door-proven-unpaid", payout.id)
+        # The next path counts the bank's files.
+        await self.teller.hear()
+
+    async def _keep_late(self, name: str) -> None:
+        """The late word that was said last."""
+        runs = [
+            (run.start_time, run.id)
+            async for run in self.client.list_workflows("WorkflowType = 'LateWord'")
+        ]
+        await asyncio.sleep(0.5)
+        await self.keep(f"late-{name}", max(runs)[1])
+
     async def over(self, workflow_id: str) -> None:
         async def ended() -> bool:
             found = await self.client.get_workflow_handle(workflow_id).describe()
@@ -251,7 +343,11 @@ async def _play(platform: Platform, temporal: WorkflowEnvironment) -> None:
         plain = dataclasses.replace(graceful, profile=JD_PREPAID_2023_11)
         teller.people.platform.house = plain
         async with teller.people.platform.worker():
-            await WithdrawalRecorder(teller, temporal).policies()
+            recorder = WithdrawalRecorder(teller, temporal)
+            await recorder.late()
+            await recorder.stale()
+            await recorder.not_paid()
+            await recorder.policies()
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ class TestReplay:
         "lifecycle",
         [
             *("account", "topup", "receipt", "order", "bank-file", "item", "payout"),
-            *("withdrawal", "policy", "run-watch", "reconciliation"),
+            *("withdrawal", "policy", "run-watch", "reconciliation", "late"),
         ],
     )
     def test_every_lifecycle_has_recorded_paths(self, lifecycle: str) -> None:
