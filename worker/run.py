@@ -12,6 +12,7 @@ from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities.house import House
+from activities.server_time import ServerTime
 from worker import registry
 from workflows.calls import bank_queue
 
@@ -50,6 +51,7 @@ def build_worker(
         workflows=registry.WORKFLOWS,
         activities=registry.activities(house),
         workflow_runner=workflow_runner(),
+        interceptors=[ServerTime()],
         max_cached_workflows=cached_workflows,
         sticky_queue_schedule_to_start_timeout=_STICKY,
         graceful_shutdown_timeout=_GRACE,
@@ -71,6 +73,7 @@ def build_bank_worker(
         client,
         task_queue=bank_queue(task_queue),
         activities=registry.bank_activities(house),
+        interceptors=[ServerTime()],
         max_task_queue_activities_per_second=per_second,
         max_concurrent_activities=_BANK_CALLS,
         graceful_shutdown_timeout=_GRACE,

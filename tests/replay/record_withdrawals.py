@@ -11,6 +11,7 @@ import dataclasses
 import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from temporalio.testing import WorkflowEnvironment
 
@@ -230,7 +231,7 @@ class WithdrawalRecorder(Recorder):
             await self.people.handle("W2").result()
         await self._keep_late("cancellation")
         proposed = await self.people.propose(DEFAULT_POLICY.policy, change="P-late")
-        fields = {"change": "P-late", "effective_from": proposed.effective_from}
+        fields: dict[str, Any] = {"change": "P-late", "effective_from": proposed.effective_from}
         await self.people.propose(DEFAULT_POLICY.policy, **fields)
         yes_to_it = judged(proposed)
         for _ in range(2):

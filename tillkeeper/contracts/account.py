@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Final, Generic, Protocol, TypeVar
 
 from tillkeeper.contracts.base import (
+    Command,
     Identifier,
     Model,
     Moment,
@@ -224,12 +225,11 @@ class AccountStart(OpenAccount):
 Body = TypeVar("Body")
 
 
-class AccountCommand(Model, Generic[Body]):
+class AccountCommand(Command, Generic[Body]):
     """A command with the account it is for and the workflow's time (UTC)."""
 
     merchant: Identifier
     currency: Currency
-    at: Moment
     body: Body
 
 

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from tillkeeper.contracts.account import Body
 from tillkeeper.contracts.actor import Actor, TokenText
-from tillkeeper.contracts.base import Identifier, Model, Moment, NotUnderstood, Text
+from tillkeeper.contracts.base import Command, Identifier, Model, Moment, NotUnderstood, Text
 from tillkeeper.contracts.errors import Code, flaw
 from tillkeeper.contracts.money import AmountMinor, Currency
 
@@ -238,18 +238,16 @@ class DelegationView(Model):
     fingerprint: str = ""
 
 
-class PolicyCommand(Model, Generic[Body]):
+class PolicyCommand(Command, Generic[Body]):
     """A command on one change of the policy with the workflow's time (UTC)."""
 
     change: Identifier
-    at: Moment
     body: Body
 
 
-class DelegationCommand(Model):
+class DelegationCommand(Command):
     """A delegation with the workflow's time (UTC)."""
 
-    at: Moment
     body: Delegate
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Final, Protocol
 from pydantic import Field
 
 from tillkeeper.contracts.bank import FileKind
-from tillkeeper.contracts.base import Model, Moment, NotUnderstood
+from tillkeeper.contracts.base import Command, Model, NotUnderstood
 from tillkeeper.contracts.errors import Code
 
 WORKFLOW: Final = "BankFile"
@@ -108,11 +108,10 @@ class BankFileView(Model):
         return self.state.ended and (self.told or self.state is BankFileState.REFUSED)
 
 
-class BankFileCommand(Model):
+class BankFileCommand(Command):
     """A command on one file with the workflow's time (UTC)."""
 
     digest: Digest
-    at: Moment
 
 
 class Batch(Model):

@@ -97,6 +97,12 @@ Moment = Annotated[datetime, AfterValidator(_moment)]
 """Aware time, 1970 … 2199."""
 
 
+class Command(Model):
+    """What a workflow asks of a door, at its own time (UTC), which is the Temporal server's."""
+
+    at: Moment
+
+
 class NotUnderstood(Model):
     """A message that arrived but could not be read; shown so that it is not lost in silence."""
 

@@ -8,6 +8,7 @@
     + BookBroken     the book contradicts itself
     + SealBroken     sealed data was altered, or opened for another purpose
     + KeyUnknown     sealed with a key that the ring does not hold
+    + TimeForged     a command of another time than the server's
 """
 
 from __future__ import annotations
@@ -165,6 +166,7 @@ class Code(StrEnum):
     BOOK_BROKEN = "BOOK_BROKEN"
     SEAL_BROKEN = "SEAL_BROKEN"
     KEY_UNKNOWN = "KEY_UNKNOWN"
+    COMMAND_TIME = "COMMAND_TIME"
     SETTINGS_INVALID = "SETTINGS_INVALID"
 
 
@@ -234,6 +236,12 @@ class KeyUnknown(Broken):
     """Data was sealed with a key that the key ring does not hold."""
 
     code = Code.KEY_UNKNOWN
+
+
+class TimeForged(Broken):
+    """A command says another time than the Temporal server that asked for it."""
+
+    code = Code.COMMAND_TIME
 
 
 _CODES = frozenset(code.value for code in Code)

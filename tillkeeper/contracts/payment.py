@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final, Protocol, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from tillkeeper.contracts.base import Identifier, Model, Moment, NotUnderstood, Step
+from tillkeeper.contracts.base import Command, Identifier, Model, Moment, NotUnderstood, Step
 from tillkeeper.contracts.errors import Code, flaw
 from tillkeeper.contracts.money import AmountMinor, Currency
 
@@ -283,11 +283,10 @@ class PayoutStart(Model):
     not_understood: tuple[NotUnderstood, ...] = ()
 
 
-class PayoutCommand(Model):
+class PayoutCommand(Command):
     """A command on one payment with the workflow's time (UTC)."""
 
     end_to_end_id: Identifier
-    at: Moment
 
 
 class SentCommand(PayoutCommand):

@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final, Protocol
 
-from tillkeeper.contracts.base import Model, Moment, Name, NotUnderstood, Text
+from tillkeeper.contracts.base import Command, Model, Moment, Name, NotUnderstood, Text
 from tillkeeper.contracts.errors import Code
 from tillkeeper.contracts.money import AmountMinor, Currency
 
@@ -102,11 +102,10 @@ class ReceiptView(Model):
     fingerprint: str = ""
 
 
-class ReceiptCommand(Model):
+class ReceiptCommand(Command):
     """One report with the workflow's time (UTC)."""
 
     report: ReceiptReport
-    at: Moment
 
 
 class ReceiptDoor(Protocol):

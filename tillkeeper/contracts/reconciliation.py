@@ -8,7 +8,7 @@ from typing import Annotated, Final, Protocol
 
 from pydantic import Field
 
-from tillkeeper.contracts.base import EARLIEST, LATEST, Model, Moment, NotUnderstood
+from tillkeeper.contracts.base import EARLIEST, LATEST, Command, Model, Moment, NotUnderstood
 
 WORKFLOW: Final = "Reconciliation"
 LOOK: Final = "look"
@@ -114,12 +114,11 @@ class ReconciliationView(Model):
     needs_person: str = ""
 
 
-class ReconciliationCommand(Model):
+class ReconciliationCommand(Command):
     """Compare one day, at the workflow's time (UTC)."""
 
     account: AccountId
     day: Day
-    at: Moment
 
 
 class ReconciliationDoor(Protocol):

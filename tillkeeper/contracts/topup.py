@@ -8,9 +8,9 @@ from typing import Final, Generic, Protocol
 
 from tillkeeper.contracts.account import Body, PaymentMethod
 from tillkeeper.contracts.base import (
+    Command,
     Identifier,
     Model,
-    Moment,
     Name,
     NotUnderstood,
     Step,
@@ -92,12 +92,11 @@ class TopUpView(Model):
     fingerprint: str = ""
 
 
-class TopUpCommand(Model, Generic[Body]):
+class TopUpCommand(Command, Generic[Body]):
     """A command on one request with the workflow's time (UTC)."""
 
     merchant: Identifier
     request: Identifier
-    at: Moment
     body: Body
 
 

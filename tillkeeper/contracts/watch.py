@@ -8,7 +8,7 @@ from typing import Annotated, Final, Protocol
 
 from pydantic import Field
 
-from tillkeeper.contracts.base import Model, Moment, NotUnderstood
+from tillkeeper.contracts.base import Command, Model, NotUnderstood
 
 WORKFLOW: Final = "RunWatch"
 WATCH_WORKFLOW_ID: Final = "watch/runs"
@@ -27,10 +27,8 @@ class RevivedRun(Model):
 Remembered = Annotated[tuple[RevivedRun, ...], Field(max_length=REMEMBERED_MAX)]
 
 
-class LookCommand(Model):
+class LookCommand(Command):
     """Look once; ``at`` is the workflow's time (UTC)."""
-
-    at: Moment
 
 
 class Look(Model):

@@ -9,7 +9,7 @@ from typing import Final, Generic, Protocol
 from tillkeeper.contracts.account import Body
 from tillkeeper.contracts.actor import Actor
 from tillkeeper.contracts.approval import Decide, DecisionView, LevelView
-from tillkeeper.contracts.base import Identifier, Model, Moment, NotUnderstood, Step, Text
+from tillkeeper.contracts.base import Command, Identifier, Model, NotUnderstood, Step, Text
 from tillkeeper.contracts.errors import Code, Reason
 from tillkeeper.contracts.money import AmountMinor, Currency
 from tillkeeper.contracts.payment import PayoutView
@@ -148,12 +148,11 @@ class WithdrawalStart(WithdrawalRequest):
         return WithdrawalRequest.model_validate(self.model_dump(exclude={"last", "not_understood"}))
 
 
-class WithdrawalCommand(Model, Generic[Body]):
+class WithdrawalCommand(Command, Generic[Body]):
     """A command on one withdrawal with the workflow's time (UTC)."""
 
     merchant: Identifier
     request: Identifier
-    at: Moment
     body: Body
 
 

@@ -14,7 +14,7 @@ from typing import Annotated, Final, Generic, Protocol, TypeVar
 from pydantic import Field
 
 from tillkeeper.contracts.actor import Actor, TokenText
-from tillkeeper.contracts.base import Model, Moment, Name, NotUnderstood, Text
+from tillkeeper.contracts.base import Command, Model, Name, NotUnderstood, Text
 from tillkeeper.contracts.errors import Code
 from tillkeeper.contracts.money import AmountMinor
 
@@ -327,11 +327,10 @@ class OverdueRequest(Model):
 Body = TypeVar("Body")
 
 
-class ItemCommand(Model, Generic[Body]):
+class ItemCommand(Command, Generic[Body]):
     """A command on one item with the workflow's time (UTC)."""
 
     item: ItemId
-    at: Moment
     body: Body
 
 
