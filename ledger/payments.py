@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ledger.audit import SYSTEM, Act, record_system_act
 from ledger.engine import execute, fetch
+from ledger.named import note_refused
 from ledger.payment_rows import (
     PAYMENT_FIELDS,
     PaymentRow,
@@ -267,6 +268,7 @@ async def payment_refused(
         ending = ending._replace(retry_at=due)
     await _decide(connection, row, PaymentState.REJECTED, ending)
     await purpose.refused(sheet, row, ending)
+    await note_refused(connection, [replace(row, state=PaymentState.REJECTED)], ending.at)
 
 
 async def note_overdue(connection: AsyncConnection, payment: int, at: datetime) -> None:

@@ -108,7 +108,8 @@ class Remedies:
             row = await read_payment(connection, body.target or "")
             may_settle(row, item.amount or 0, item.currency or "")
         if body.action is ItemAction.NOT_PAID:
-            may_be_unpaid(await self._payment(connection, item))
+            row = await self._payment(connection, item)
+            await may_be_unpaid(connection, row, body.target)
         if item.kind is ItemKind.WITHDRAWAL_FAILED:
             await self._withdrawals.check(connection, item, body)
         if body.action not in PAYS:
@@ -176,7 +177,7 @@ class Remedies:
                 await self._withdrawals.give_back(sheet, approval.item, approval.act)
             case ItemAction.NOT_PAID:
                 row = await self._payment(sheet.connection, approval.item)
-                await self._withdrawals.not_paid(sheet, row, approval.act)
+                await self._withdrawals.not_paid(sheet, row, approval.item, approval.act)
                 return row.end_to_end_id
             case ItemAction.ACKNOWLEDGE:
                 pass
