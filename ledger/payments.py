@@ -63,6 +63,8 @@ _DECIDE: Final = """
 UPDATE payments SET state = $2, reason = $3, decided_at = $4, failure = $5, retry_at = $6
  WHERE id = $1"""
 
+_SETTLED_BY: Final = "UPDATE payments SET settled_by = $2 WHERE id = $1"
+
 _FIRST: Final = "SELECT attempt FROM payments WHERE end_to_end_id = $1"
 
 _SAID: Final = """
@@ -95,8 +97,8 @@ class NewPayment:
 class Moved:
     """What an entry of the bank moved by a payment, in minor units; ``at`` is when we learned it.
 
-    ``reason`` is the bank's code where it came back; ``received``: it came back before its debit
-    was told, and is in the book as a receipt.
+    ``reason`` is the bank's code where it came back; ``received``: the entry is in the book
+    already, a debit in suspense, or what came back as a receipt.
     """
 
     entry: int
@@ -155,13 +157,17 @@ async def payment_debited(
 ) -> bool:
     """The bank booked the debit of a payment: it is PAID, in the book on the entry's day.
 
-    The entry is booked as ``subject_of``. False where amount or currency differ, or it is decided
-    already: that is another debit. The sheet has PLATFORM and the payment's merchant open.
+    The entry is booked as ``subject_of``, or the payment is paid out of suspense where it was
+    received. False where amount or currency differ, or it is decided already: that is another
+    debit. The sheet has PLATFORM and the payment's merchant open, for suspense SETTLING too.
     """
     row = await locked_payment(connection, payment_id)
     booked = await _booked_at(connection, row, moved.entry)
     if booked is None or not row.state.open or row.amount != moved.amount:
         return False
+    if moved.received:
+        await _settle(connection, sheet, row, moved)
+        return True
     await _decide(connection, row, PaymentState.PAID, Ending(moved.at))
     await purpose_of(row.subject).paid(sheet, row, booked, moved.at)
     return True
@@ -177,8 +183,7 @@ async def payment_settled(
     """
     row = await locked_payment(connection, payment_id)
     may_settle(row, settled.amount, row.currency)
-    await _decide(connection, row, PaymentState.PAID, Ending(settled.at))
-    await purpose_of(row.subject).settled(sheet, row, settled.entry, settled.at)
+    await _settle(connection, sheet, row, settled)
     return settled.amount - row.amount
 
 
@@ -334,6 +339,15 @@ async def _decide(
     if not state.open and not ending.at_desk:
         overdue, subjects = ItemKind.PAYMENT_OVERDUE, [subject_of(row.end_to_end_id)]
         await settle_items(connection, overdue, subjects, outcome=Outcome.RESOLVED, at=at)
+
+
+async def _settle(
+    connection: AsyncConnection, sheet: Sheet, row: PaymentRow, settled: Moved
+) -> None:
+    """The payment is PAID out of a debit in suspense."""
+    await _decide(connection, row, PaymentState.PAID, Ending(settled.at))
+    await execute(connection, _SETTLED_BY, (row.id, settled.entry))
+    await purpose_of(row.subject).settled(sheet, row, settled.entry, settled.at)
 
 
 async def audit_payment(

@@ -143,9 +143,7 @@ SELECT CASE WHEN d.id IS NOT NULL OR b.first IS NOT NULL THEN 'bank_entries' ELS
  ORDER BY 1, 2 LIMIT 1"""
 
 _PAYMENTS: Final = """
-WITH settled AS (
-    SELECT subject, target FROM work_items WHERE kind = 'UNKNOWN_DEBIT' AND outcome = 'PAID'),
-moved AS (
+WITH moved AS (
     SELECT subject, CASE kind WHEN 'receipt_sent_back' THEN 'withdrawal_sent_back' ELSE kind END
            AS kind, min(id) AS first, count(*) AS times, min(amount) AS amount,
            min(currency) AS currency, split_part(subject, '/', 2) AS name
@@ -156,8 +154,8 @@ moved AS (
         OR (kind = 'receipt' AND subject LIKE 'payment/%') GROUP BY 1, 2),
 wanted AS (
     SELECT p.id, p.state, p.amount, p.currency,
-           CASE WHEN s.subject IS NULL THEN w.kind ELSE w.by_people END AS kind,
-           coalesce(s.subject, 'payment/' || p.end_to_end_id || w.suffix) AS subject
+           CASE WHEN e.subject IS NULL THEN w.kind ELSE w.by_people END AS kind,
+           coalesce(e.subject, 'payment/' || p.end_to_end_id || w.suffix) AS subject
       FROM payments p JOIN (VALUES
            ('receipt', 'PAID', 'receipt_return_paid', 'return_settled', ''),
            ('receipt', 'REJECTED', 'receipt_return_failed', NULL, ''),
@@ -168,7 +166,8 @@ wanted AS (
            ('withdrawal', 'RETURNED', 'withdrawal_sent_back', NULL, '/returned'))
            AS w (purpose, state, kind, by_people, suffix)
         ON w.state = p.state AND w.purpose = split_part(p.subject, '/', 1)
-      LEFT JOIN settled s ON s.target = p.end_to_end_id AND w.by_people IS NOT NULL)
+      CROSS JOIN LATERAL (SELECT CASE WHEN w.by_people IS NOT NULL
+                                      THEN 'entry/' || p.settled_by END AS subject) e)
 SELECT CASE WHEN coalesce(w.id, p.id) IS NULL THEN 'transfers' ELSE 'payments' END,
        coalesce(w.id, p.id, m.first),
        format('%s: one %s of %s %s', coalesce(w.state, p.state, 'no payment'),

@@ -52,6 +52,18 @@ _DETAILED: Final = f"""{_ENTRY}
            AND (t.side <> e.side OR t.currency <> a.currency OR coalesce(t.amount, 0) <= 0)))
  ORDER BY e.id LIMIT $2 FOR NO KEY UPDATE OF e"""
 
+# Debits in suspense, whole, of which this file says that they are payments of ours.
+_NAMED: Final = f"""{_ENTRY}
+ WHERE e.id IN (SELECT t.entry FROM bank_transactions t JOIN payments p ON p.id = t.payment
+                 WHERE t.file = $1 AND p.state IN ('RECORDED', 'SENT', 'UNCLEAR', 'ACCEPTED'))
+   AND e.side = 'D' AND NOT e.reversal AND e.booked_as = 'entry/' || e.id AND e.parts = 1
+   AND EXISTS (SELECT FROM bank_transactions t JOIN payments p ON p.id = t.payment
+                WHERE t.entry = e.id AND (p.amount, p.currency) = (e.amount, a.currency)
+                  AND p.state IN ('RECORDED', 'SENT', 'UNCLEAR', 'ACCEPTED'))
+   AND EXISTS (SELECT FROM work_items i WHERE i.subject = e.booked_as
+                  AND i.kind = 'UNKNOWN_DEBIT' AND i.state <> 'CLOSED')
+ ORDER BY e.id LIMIT $2 FOR NO KEY UPDATE OF e"""
+
 _PARTS: Final = """
 SELECT t.entry, t.part, t.amount, t.currency, t.side, t.payer_digest, t.payer_kind, t.code,
        t.payment, p.end_to_end_id, t.return_reason, t.said_sealed
@@ -158,6 +170,11 @@ async def take_entries(connection: AsyncConnection, digest: str, limit: int) -> 
 async def detailed_entries(connection: AsyncConnection, digest: str, limit: int) -> list[Entry]:
     """Booked lumps that the file has detailed since, locked."""
     return await _with_parts(connection, await fetch(connection, _DETAILED, (digest, limit)))
+
+
+async def named_entries(connection: AsyncConnection, digest: str, limit: int) -> list[Entry]:
+    """Debits in suspense that are payments of ours by what the file details, locked."""
+    return await _with_parts(connection, await fetch(connection, _NAMED, (digest, limit)))
 
 
 async def entries_left(connection: AsyncConnection, digest: str) -> bool:
