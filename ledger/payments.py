@@ -175,19 +175,17 @@ async def payment_debited(
 
 async def payment_settled(
     connection: AsyncConnection, sheet: Sheet, payment_id: int, settled: Moved
-) -> int:
-    """People say that a debit in suspense is this payment: PAID; answers the excess, a charge.
+) -> None:
+    """People say that a debit in suspense, or a part of it, is this payment: PAID.
 
-    In minor units. Raises Rejected(AMOUNT_MISMATCH | REQUEST_DECIDED). The sheet has
-    SETTLING open and is not written yet.
+    Raises Rejected(REQUEST_DECIDED). The sheet has SETTLING open and is not written yet.
     """
     row = await locked_payment(connection, payment_id)
-    may_settle(row, settled.amount, row.currency)
+    may_settle(row, row.currency)
     await _settle(connection, sheet, row, settled)
-    return settled.amount - row.amount
 
 
-def may_settle(row: PaymentRow, amount: int, currency: str) -> None:
+def may_settle(row: PaymentRow, currency: str) -> None:
     """Whether a debit may be this payment. Raises Rejected(AMOUNT_MISMATCH | REQUEST_DECIDED).
 
     A withdrawal's that the bank refused may be, for banks contradict themselves.
@@ -195,9 +193,8 @@ def may_settle(row: PaymentRow, amount: int, currency: str) -> None:
     taken_back = row.state is PaymentState.REJECTED and row.merchant is not None
     if not row.state.open and not taken_back:
         raise Rejected(Code.REQUEST_DECIDED, detail=f"the payment is {row.state} already")
-    if row.currency != currency or row.amount > amount:
-        detail = "the debit is less than the payment, or of another currency"
-        raise Rejected(Code.AMOUNT_MISMATCH, detail=detail)
+    if row.currency != currency:
+        raise Rejected(Code.AMOUNT_MISMATCH, detail="the debit is of another currency")
 
 
 async def payment_returned(

@@ -108,12 +108,12 @@ async def book_entries(
     batch = await _Batch.open(connection, booker.receiver, every, _File(digest, at))
     await batch.book(entries)
     await batch.detail(detailed)
-    await batch.draw(named)
+    moved = await batch.draw(named)
     await batch.write()
     more = bool(
         await entries_left(connection, digest)
         or await detailed_entries(connection, digest, 1)
-        or await named_entries(connection, digest, 1)
+        or ((moved or not named) and await named_entries(connection, digest, 1))
     )
     if not more:
         await execute(connection, _DONE, (digest, at))
@@ -193,11 +193,23 @@ class _Batch:
             [one for e in sorted(details, key=_id) for one in await self._untold(e)]
         )
 
-    async def draw(self, entries: Sequence[Entry]) -> None:
-        """Debits in suspense, payments of ours as their details say by now, are no work."""
-        drawn = [entry.subject for entry in entries if await self._ours.drawn(entry)]
-        kind, outcome = ItemKind.UNKNOWN_DEBIT, Outcome.RESOLVED
-        await settle_items(self._connection, kind, drawn, outcome=outcome, at=self._at)
+    async def draw(self, entries: Sequence[Entry]) -> bool:
+        """Debits in suspense, payments of ours as their details say by now, are no work.
+
+        Answers whether any was: what nothing moves is not looked at again.
+        """
+        moved = False
+        for entry in entries:
+            left = await self._ours.drawn(entry)
+            if left == entry.amount:
+                continue
+            kind, outcome = ItemKind.UNKNOWN_DEBIT, Outcome.RESOLVED
+            subjects = [entry.subject]
+            await settle_items(self._connection, kind, subjects, outcome=outcome, at=self._at)
+            self._left(entry, left)
+            moved = True
+        await self._flush()
+        return moved
 
     async def write(self) -> None:
         """Write what was decided."""
@@ -257,12 +269,18 @@ class _Batch:
             self._work(entry, ItemKind.CREDIT_REVERSED, known.digest)
 
     async def _debit(self, entry: Entry) -> None:
-        """Money that left: a payment of ours, or nobody knows what (P-29)."""
+        """Money that left: a payment of ours, several in a batch, or nobody knows what (P-29)."""
         subject = await self._ours.debited(entry)
         if subject is not None:
             self._mark(entry, subject)
-        else:
-            self._suspend(entry, ItemKind.UNKNOWN_DEBIT)
+            return
+        self._post(TransferKind.BANK_DEBIT, entry)
+        self._left(entry, entry.amount if entry.payment else await self._ours.drawn(entry))
+
+    def _left(self, entry: Entry, left: int) -> None:
+        """What of a debit nobody can explain is work, in minor units."""
+        if left:
+            self._work(entry, ItemKind.UNKNOWN_DEBIT, None, left)
 
     async def _reversal(self, entry: Entry) -> None:
         """The bank takes money back: what is nobody's goes, what is a merchant's stays (C-13)."""
@@ -290,11 +308,14 @@ class _Batch:
         self._post(TransferKind.BANK_DEBIT, entry, reverses=None if back is None else back.entry)
         self._work(entry, kind, None if back is None else back.digests[0])
 
-    def _work(self, entry: Entry, kind: ItemKind, receipt: str | None) -> None:
+    def _work(
+        self, entry: Entry, kind: ItemKind, receipt: str | None, amount: int | None = None
+    ) -> None:
         context: dict[str, str | int | None] = {
             "account": entry.account, "day": entry.day.isoformat(), "receipt": receipt,
         }  # fmt: skip
-        item = NewItem(kind, entry.subject, "", entry.amount, entry.currency, context)
+        amount = entry.amount if amount is None else amount
+        item = NewItem(kind, entry.subject, "", amount, entry.currency, context)
         self._items.append(item)
 
     async def _receive(self, money: Sequence[Incoming]) -> None:

@@ -39,10 +39,16 @@ class OurPayments:
             return None
         return subject_of(ours.end_to_end_id)
 
-    async def drawn(self, entry: Entry) -> bool:
-        """Whether a debit in suspense is a payment of ours, as its details say by now (C-09)."""
-        moved = Moved(entry.id, entry.amount, self._at, received=True)
-        return entry.payment is not None and await self._paid(entry.payment, moved)
+    async def drawn(self, entry: Entry) -> int:
+        """Pay what a debit in suspense names out of it; what is left there, in minor units (C-09).
+
+        A batch's parts are payments each; what none of them is stays.
+        """
+        left = entry.amount
+        for ours, amount in entry.drawn:
+            if await self._paid(ours, Moved(entry.id, amount, self._at, received=True)):
+                left -= amount
+        return left
 
     async def came_back(self, entry: Entry, digest: str) -> str | None:
         """The subject that a credit is booked as which brings back a payment; else None (C-13).
