@@ -15,7 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ledger import withdrawal_rows
 from ledger.audit import Act, Audit
-from ledger.engine import execute, fetch
+from ledger.engine import execute
+from ledger.named import DESK, files_to_come, is_contradicted, is_named
 from ledger.payment_rows import PaymentRow, locked_payment, opened_terms, payment_of, read_payment
 from ledger.payments import (
     NewPayment,
@@ -27,14 +28,14 @@ from ledger.payments import (
     record_said,
 )
 from ledger.purposes import Ending, Withdrawal, payment_item, purpose_of
-from ledger.withdrawal_rows import PAY, WithdrawalRow
+from ledger.withdrawal_rows import WithdrawalRow
 from ledger.workitems import open_items
 from tillkeeper.contracts.bank import PaymentStatus, StatusLevel
-from tillkeeper.contracts.errors import Code, Rejected
+from tillkeeper.contracts.errors import Code, Rejected, Unavailable
 from tillkeeper.contracts.payment import PaymentState, Rail
 from tillkeeper.contracts.withdrawal import WithdrawalState
 from tillkeeper.contracts.workitem import ItemKind
-from tillkeeper.rules.payments import ACCEPTED, DUPLICATE, REJECTED, RULES
+from tillkeeper.rules.payments import REJECTED, RULES
 from tillkeeper.rules.payouts import NOT_FOUND, NOT_PAID, is_proven_absent, next_rail
 from tillkeeper.sealing import KeyRing
 
@@ -54,21 +55,6 @@ UPDATE payments SET asked_at = $2, asked = asked + 1
  WHERE end_to_end_id = $1 AND asked_at IS DISTINCT FROM $2"""
 
 _NO_RETRY: Final = "UPDATE payments SET retry_at = NULL WHERE id = $1"
-
-_CONTRADICTED: Final = """
-SELECT EXISTS (SELECT FROM payments p JOIN bank_transactions t ON t.payment = p.id
-                 JOIN bank_entries e ON e.id = t.entry
-                WHERE p.subject = ANY($1::text[]) AND e.side = 'D'
-                  AND NOT EXISTS (SELECT FROM bank_entries x WHERE x.reverses = e.id)
-                  AND NOT EXISTS (SELECT FROM transfers c WHERE c.kind = 'bank_charge'
-                                     AND c.subject = 'entry/' || e.id))
-    OR EXISTS (SELECT FROM payment_statuses s JOIN payments p ON p.id = s.payment
-                WHERE p.subject = ANY($1::text[]) AND s.status = ANY($2::text[])
-                  AND p.reason = ANY($3::text[])
-                  AND NOT EXISTS (SELECT FROM payment_statuses x
-                                   WHERE x.payment = s.payment AND x.id > s.id
-                                     AND x.status = $4 AND NOT x.reasons ?| $5::text[]))"""
-"""By a debit; or by a word that it has not taken back since: people's proof is such a word."""
 
 
 async def mark_sending(
@@ -137,26 +123,28 @@ async def record_absence(
 ) -> None:
     """The bank knows no such payment: a no, once its stated delay is over and it is UNCLEAR (E-09).
 
-    Of what it has accepted before, "not found" says nothing.
+    Of what it has accepted before, or names in its account's lines, "not found" says nothing.
     """
     row = await read_payment(connection, name)
     sheet = await deciding_sheet(connection, [row])
     row = await locked_payment(connection, row.id)
     if row.state is not PaymentState.UNCLEAR or row.sending_at is None:
         return
-    if is_proven_absent(row.sending_at, at, visibility):
+    if is_proven_absent(row.sending_at, at, visibility) and not await is_named(connection, row):
         await record_said(connection, row, [_no(name, NOT_FOUND)], source, at)
         await payment_refused(connection, sheet, row, Ending(at, NOT_FOUND))
         await sheet.write()
 
 
 async def record_proof(
-    connection: AsyncConnection, row: PaymentRow, source: str, at: datetime
+    connection: AsyncConnection, row: PaymentRow, item: str, at: datetime
 ) -> None:
     """Keep the proof that people hold as the bank's no, after all that it has said until then.
 
-    What it says afterwards contradicts them, whatever the clocks say. ``row`` is locked.
+    What it says afterwards contradicts them, whatever the clocks say. ``row`` is locked, ``item``
+    names where they decided it: each proof counts once.
     """
+    source = f"{DESK}{item}/{row.end_to_end_id}"
     await record_said(connection, row, [_no(row.end_to_end_id, NOT_PAID)], source, at)
 
 
@@ -174,7 +162,7 @@ async def next_attempt(
     """After a no that may be tried again: the next attempt's id; again, the same one.
 
     Answers ``name`` itself where it is not to be tried again, or the bank has booked it in spite of
-    its no: then a person decides.
+    its no: then a person decides. Raises Unavailable while a file that came before is to be read.
     """
     row = await read_payment(connection, name)
     purpose = purpose_of(row.subject)
@@ -188,6 +176,8 @@ async def next_attempt(
         return known.end_to_end_id
     if row.state is not PaymentState.REJECTED or row.retry_at is None:
         return name
+    if await files_to_come(connection, before=at):
+        raise Unavailable("a payment is paid again once the files that came before are read")
     if await is_contradicted(connection, row):
         await execute(connection, _NO_RETRY, (row.id,))
         await purpose.fail(connection, row, Ending(at, row.reason))
@@ -219,25 +209,6 @@ async def pay_by(
         payment=made.id, attempts=payment.attempt, **changes,
     )  # fmt: skip
     return made.end_to_end_id
-
-
-async def is_contradicted(connection: AsyncConnection, row: PaymentRow) -> bool:
-    """Whether the bank booked a payment, or took it, that counts as not paid: nobody pays again.
-
-    Every attempt up to this one counts: a debit of the first may come after the second's no.
-    """
-    told = (
-        _attempts(row), sorted(ACCEPTED), [NOT_FOUND, NOT_PAID], REJECTED, sorted(DUPLICATE),
-    )  # fmt: skip
-    return bool((await fetch(connection, _CONTRADICTED, told))[0][0])
-
-
-def _attempts(row: PaymentRow) -> list[str]:
-    """The subjects of a withdrawal's attempts up to this one; of anything else, its own."""
-    whole, pay, _ = row.subject.rpartition(PAY)
-    if not pay:
-        return [row.subject]
-    return [f"{whole}{pay}{number}" for number in range(1, row.attempt + 1)]
 
 
 def _no(name: str, reason: str) -> PaymentStatus:

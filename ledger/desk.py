@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ledger.audit import Act
 from ledger.proofs import Proofs, Said
 from ledger.remedies import Approval, Remedies
-from ledger.workitems import Item, ItemRows, item_view
+from ledger.workitems import Item, ItemRows, item_view, open_items
 from tillkeeper.contracts.actor import ActorToken
 from tillkeeper.contracts.binding import (
     item_approval,
@@ -136,10 +136,12 @@ class Desk:
         said = Said(item_approval(item.id, body), token, command.at)
         await self._proofs.spend(connection, item, said)
         act = self._act(f"approve_{body.action.lower()}", command, _reason(item), token)
-        target = await self._remedies.apply(sheet, Approval(item, act))
+        done = Approval(item, act)
+        target = await self._remedies.apply(sheet, done)
         after = await self._rows.change(
             connection, item, act, target=target, decided_by=body.actor, **_closing(body, command)
         )
+        await open_items(connection, done.follow, at=command.at)
         await sheet.write()
         return item_view(await self._rows.read(connection, after.id))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ledger.audit import SYSTEM, Act, record_system_act
 from ledger.engine import execute, fetch
+from ledger.named import note_refused
 from ledger.payment_rows import (
     PAYMENT_FIELDS,
     PaymentRow,
@@ -62,6 +63,8 @@ _DECIDE: Final = """
 UPDATE payments SET state = $2, reason = $3, decided_at = $4, failure = $5, retry_at = $6
  WHERE id = $1"""
 
+_SETTLED_BY: Final = "UPDATE payments SET settled_by = $2 WHERE id = $1"
+
 _FIRST: Final = "SELECT attempt FROM payments WHERE end_to_end_id = $1"
 
 _SAID: Final = """
@@ -94,8 +97,8 @@ class NewPayment:
 class Moved:
     """What an entry of the bank moved by a payment, in minor units; ``at`` is when we learned it.
 
-    ``reason`` is the bank's code where it came back; ``received``: it came back before its debit
-    was told, and is in the book as a receipt.
+    ``reason`` is the bank's code where it came back; ``received``: the entry is in the book
+    already, a debit in suspense, or what came back as a receipt.
     """
 
     entry: int
@@ -154,13 +157,17 @@ async def payment_debited(
 ) -> bool:
     """The bank booked the debit of a payment: it is PAID, in the book on the entry's day.
 
-    The entry is booked as ``subject_of``. False where amount or currency differ, or it is decided
-    already: that is another debit. The sheet has PLATFORM and the payment's merchant open.
+    The entry is booked as ``subject_of``, or the payment is paid out of suspense where it was
+    received. False where amount or currency differ, or it is decided already: that is another
+    debit. The sheet has PLATFORM and the payment's merchant open, for suspense SETTLING too.
     """
     row = await locked_payment(connection, payment_id)
     booked = await _booked_at(connection, row, moved.entry)
     if booked is None or not row.state.open or row.amount != moved.amount:
         return False
+    if moved.received:
+        await _settle(connection, sheet, row, moved)
+        return True
     await _decide(connection, row, PaymentState.PAID, Ending(moved.at))
     await purpose_of(row.subject).paid(sheet, row, booked, moved.at)
     return True
@@ -168,20 +175,17 @@ async def payment_debited(
 
 async def payment_settled(
     connection: AsyncConnection, sheet: Sheet, payment_id: int, settled: Moved
-) -> int:
-    """People say that a debit in suspense is this payment: PAID; answers the excess, a charge.
+) -> None:
+    """People say that a debit in suspense, or a part of it, is this payment: PAID.
 
-    In minor units. Raises Rejected(AMOUNT_MISMATCH | REQUEST_DECIDED). The sheet has
-    SETTLING open and is not written yet.
+    Raises Rejected(REQUEST_DECIDED). The sheet has SETTLING open and is not written yet.
     """
     row = await locked_payment(connection, payment_id)
-    may_settle(row, settled.amount, row.currency)
-    await _decide(connection, row, PaymentState.PAID, Ending(settled.at))
-    await purpose_of(row.subject).settled(sheet, row, settled.entry, settled.at)
-    return settled.amount - row.amount
+    may_settle(row, row.currency)
+    await _settle(connection, sheet, row, settled)
 
 
-def may_settle(row: PaymentRow, amount: int, currency: str) -> None:
+def may_settle(row: PaymentRow, currency: str) -> None:
     """Whether a debit may be this payment. Raises Rejected(AMOUNT_MISMATCH | REQUEST_DECIDED).
 
     A withdrawal's that the bank refused may be, for banks contradict themselves.
@@ -189,9 +193,8 @@ def may_settle(row: PaymentRow, amount: int, currency: str) -> None:
     taken_back = row.state is PaymentState.REJECTED and row.merchant is not None
     if not row.state.open and not taken_back:
         raise Rejected(Code.REQUEST_DECIDED, detail=f"the payment is {row.state} already")
-    if row.currency != currency or row.amount > amount:
-        detail = "the debit is less than the payment, or of another currency"
-        raise Rejected(Code.AMOUNT_MISMATCH, detail=detail)
+    if row.currency != currency:
+        raise Rejected(Code.AMOUNT_MISMATCH, detail="the debit is of another currency")
 
 
 async def payment_returned(
@@ -267,6 +270,7 @@ async def payment_refused(
         ending = ending._replace(retry_at=due)
     await _decide(connection, row, PaymentState.REJECTED, ending)
     await purpose.refused(sheet, row, ending)
+    await note_refused(connection, [replace(row, state=PaymentState.REJECTED)], ending.at)
 
 
 async def note_overdue(connection: AsyncConnection, payment: int, at: datetime) -> None:
@@ -332,6 +336,15 @@ async def _decide(
     if not state.open and not ending.at_desk:
         overdue, subjects = ItemKind.PAYMENT_OVERDUE, [subject_of(row.end_to_end_id)]
         await settle_items(connection, overdue, subjects, outcome=Outcome.RESOLVED, at=at)
+
+
+async def _settle(
+    connection: AsyncConnection, sheet: Sheet, row: PaymentRow, settled: Moved
+) -> None:
+    """The payment is PAID out of a debit in suspense."""
+    await _decide(connection, row, PaymentState.PAID, Ending(settled.at))
+    await execute(connection, _SETTLED_BY, (row.id, settled.entry))
+    await purpose_of(row.subject).settled(sheet, row, settled.entry, settled.at)
 
 
 async def audit_payment(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -19,13 +19,14 @@ from ledger.crediting import Credit, credit_request, will_activate
 from ledger.engine import execute, fetch
 from ledger.payers import TOLD, Payer, payer_of
 from ledger.payment_rows import PaymentRow, read_payment
-from ledger.payments import Moved, NewPayment, may_settle, payment_settled, record_payment
+from ledger.payments import NewPayment, record_payment
 from ledger.purposes import PLATFORM, SETTLING
 from ledger.receiving import Receiver
+from ledger.settling import may_charge, settle, settled_name, share_of
 from ledger.sheet import Effect, Sheet
 from ledger.topups import TopUpRow, read_topup
 from ledger.withdrawal_remedies import WithdrawalRemedies, may_be_unpaid
-from ledger.workitems import Item, Proposal
+from ledger.workitems import Item, NewItem, Proposal
 from tillkeeper.contracts.account import AccountState
 from tillkeeper.contracts.book import Bucket, TransferKind
 from tillkeeper.contracts.errors import Broken, Code, Rejected, rejected_from
@@ -75,10 +76,14 @@ _RETURNED_BEFORE: Final = "SELECT count(*) FROM payments WHERE subject = ANY($1:
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """Who approves which item's proposal, when, and what for."""
+    """Who approves which item's proposal, when, and what for.
+
+    ``follow`` is the work that is left by it, to be opened once the item has ended.
+    """
 
     item: Item
     act: Act
+    follow: list[NewItem] = field(default_factory=list)
 
     @property
     def told(self) -> dict[str, str]:
@@ -105,10 +110,12 @@ class Remedies:
             receipt = await self._receipt(connection, item)
             await self._request(connection, receipt, body.target)
         if body.action is ItemAction.PAYMENT:
-            row = await read_payment(connection, body.target or "")
-            may_settle(row, item.amount or 0, item.currency or "")
+            await share_of(connection, replace(item, target=body.target))
+        if body.action is ItemAction.CHARGE:
+            await may_charge(connection, item)
         if body.action is ItemAction.NOT_PAID:
-            may_be_unpaid(await self._payment(connection, item))
+            row = await self._payment(connection, item)
+            await may_be_unpaid(connection, row, body.target)
         if item.kind is ItemKind.WITHDRAWAL_FAILED:
             await self._withdrawals.check(connection, item, body)
         if body.action not in PAYS:
@@ -147,7 +154,7 @@ class Remedies:
         if action is ItemAction.MATCH:
             return target_of(target)[0]
         if action is ItemAction.PAYMENT:
-            return (await read_payment(connection, target or "")).merchant
+            return (await read_payment(connection, settled_name(target))).merchant
         if action is ItemAction.NOT_PAID:
             return (await self._payment(connection, item)).merchant
         found = withdrawal_of(item.subject)
@@ -165,6 +172,7 @@ class Remedies:
             case ItemAction.RETURN:
                 return await self._return(sheet, approval)
             case ItemAction.CHARGE:
+                await may_charge(sheet.connection, approval.item)
                 self._charge(sheet, approval)
             case ItemAction.PAYMENT:
                 return await self._settle(sheet, approval)
@@ -176,7 +184,7 @@ class Remedies:
                 await self._withdrawals.give_back(sheet, approval.item, approval.act)
             case ItemAction.NOT_PAID:
                 row = await self._payment(sheet.connection, approval.item)
-                await self._withdrawals.not_paid(sheet, row, approval.act)
+                await self._withdrawals.not_paid(sheet, row, approval.item, approval.act)
                 return row.end_to_end_id
             case ItemAction.ACKNOWLEDGE:
                 pass
@@ -215,28 +223,38 @@ class Remedies:
         return payment.end_to_end_id
 
     async def _settle(self, sheet: Sheet, approval: Approval) -> str:
-        """The debit is a payment of ours; what the bank took beyond it is its charge."""
-        item, connection = approval.item, sheet.connection
-        row = await read_payment(connection, item.target or "")
-        entry = int(item.subject.removeprefix("entry/"))
-        settled = Moved(entry, item.amount or 0, approval.act.at)
-        fee = await payment_settled(connection, sheet, row.id, settled)
-        if fee:
-            self._charge(sheet, approval, fee)
-        await self._accounts.audit.record(
-            connection, approval.act, f"payment/{row.end_to_end_id}",
-            before={"state": row.state.value},
-            after={"state": PaymentState.PAID.value, "entry": entry, **approval.told},
-        )  # fmt: skip
-        return row.end_to_end_id
+        """The debit, or a part, is a payment of ours; what the bank took beyond it is a charge.
 
-    def _charge(self, sheet: Sheet, approval: Approval, amount: int | None = None) -> None:
+        What names other payments is work again.
+        """
+        item, connection = approval.item, sheet.connection
+        share = await settle(sheet, item, approval.act.at)
+        name, before = share.row.end_to_end_id, share.row.state.value
+        if share.charge:
+            self._charge(sheet, approval, share.charge, f"/{name}")
+        if share.rest:
+            approval.follow.append(
+                NewItem(item.kind, item.subject, "", share.rest, item.currency, item.context)
+            )
+        after: dict[str, Any] = {"state": PaymentState.PAID.value, "entry": share.entry}
+        after |= {"less": share.less} if share.less else {}
+        await self._accounts.audit.record(
+            connection, approval.act, f"payment/{name}",
+            before={"state": before}, after=after | approval.told,
+        )  # fmt: skip
+        return name
+
+    def _charge(
+        self, sheet: Sheet, approval: Approval, amount: int | None = None, beyond: str = ""
+    ) -> None:
+        """Book a charge: all of the debit, or ``beyond`` the payment that is named so."""
         item = approval.item
         if item.amount is None or item.currency is None:
             raise Broken("an unknown debit without its amount")
+        effect = Effect(f"{item.subject}/charge{beyond}", item.subject, approval.act.at)
         sheet.post(
             TransferKind.BANK_CHARGE, None, currency=item.currency, amount=amount or item.amount,
-            effect=Effect(f"{item.subject}/charge", item.subject, approval.act.at),
+            effect=effect,
         )  # fmt: skip
 
     async def _record(

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ledger import withdrawal_rows
-from ledger.attempts import is_contradicted, pay_by, record_proof
+from ledger.attempts import pay_by, record_proof
 from ledger.audit import Act, Audit
+from ledger.named import files_to_come, is_contradicted, word_of
 from ledger.notices import record_system_notice, withdrawal_notice
 from ledger.payment_rows import PaymentRow, locked_payment, opened_terms, payment_by_id
 from ledger.payments import NewPayment, payment_refused
@@ -65,7 +67,7 @@ class WithdrawalRemedies:
         self, sheet: Sheet, item: Item, act: Act, payee: PaymentParty | None = None
     ) -> str:
         """Record the next attempt, to ``payee`` where it is corrected; its end-to-end id."""
-        waiting, payment = await self._locked(sheet.connection, item)
+        waiting, payment = await self._locked(sheet.connection, item, act.at)
         terms, changes = opened_terms(self._ring, payment), {}
         if payee is not None:
             _refuse_own(waiting, act.actor)
@@ -81,25 +83,28 @@ class WithdrawalRemedies:
 
     async def give_back(self, sheet: Sheet, item: Item, act: Act) -> None:
         """T9: the money is available again, dues first, and its merchant is told (P-46, P-71)."""
-        waiting, _ = await self._locked(sheet.connection, item)
+        waiting, _ = await self._locked(sheet.connection, item, act.at)
         await give_back(sheet, waiting, act.at)
         done = replace(act, action="return_withdrawal")
         changes: dict[str, Any] = {"state": WithdrawalState.RETURNED, "ended_at": act.at}
         await withdrawal_rows.change(sheet.connection, waiting, done, self._audit, **changes)
         await record_system_notice(sheet.connection, withdrawal_notice(waiting, "returned"), act.at)
 
-    async def not_paid(self, sheet: Sheet, row: PaymentRow, act: Act) -> None:
-        """People hold the bank's proof that an open payment was not paid (C-12)."""
+    async def not_paid(self, sheet: Sheet, row: PaymentRow, item: Item, act: Act) -> None:
+        """People hold the bank's proof that a payment was not paid, as ``may_be_unpaid`` (C-12)."""
         row = await locked_payment(sheet.connection, row.id)
-        may_be_unpaid(row)
-        await self._refuse_contradicted(sheet.connection, row)
-        await record_proof(sheet.connection, row, f"desk/{row.end_to_end_id}", act.at)
-        await payment_refused(sheet.connection, sheet, row, Ending(act.at, NOT_PAID, at_desk=True))
+        await _refuse_too_early(sheet.connection, act.at)
+        await may_be_unpaid(sheet.connection, row, item.target)
+        await record_proof(sheet.connection, row, item.name, act.at)
+        if row.state.open:
+            ending = Ending(act.at, NOT_PAID, at_desk=True)
+            await payment_refused(sheet.connection, sheet, row, ending)
 
     async def _locked(
-        self, connection: AsyncConnection, item: Item
+        self, connection: AsyncConnection, item: Item, at: datetime
     ) -> tuple[WithdrawalRow, PaymentRow]:
         """The failed withdrawal and its last attempt under their locks. Raises Rejected."""
+        await _refuse_too_early(connection, at)
         waiting, payment = await self._failed(connection, item)
         payment = await locked_payment(connection, payment.id)
         merchant, request = waiting.merchant, waiting.request
@@ -120,7 +125,10 @@ class WithdrawalRemedies:
 
     async def _refuse_contradicted(self, connection: AsyncConnection, row: PaymentRow) -> None:
         if await is_contradicted(connection, row):
-            detail = "the bank has taken or booked the payment: settle its debit with it first"
+            detail = (
+                "the bank has taken, booked or named the payment: settle its debit with it first, "
+                "or prove at its own item that it was not paid"
+            )
             raise Rejected(Code.REQUEST_DECIDED, detail=detail)
 
 
@@ -130,11 +138,28 @@ def _refuse_own(waiting: WithdrawalRow, actor: str) -> None:
         raise Rejected(Code.OWN_REQUEST, detail="nobody redirects what he asked for")
 
 
-def may_be_unpaid(row: PaymentRow) -> None:
-    """Whether people may prove that it was not paid. Raises Rejected(REQUEST_DECIDED).
+async def may_be_unpaid(connection: AsyncConnection, row: PaymentRow, said: str | None) -> None:
+    """Whether people may prove that it was not paid. Raises Rejected.
 
-    A file that was never marked may be leaving right now; the door's mark is looked at first.
+    A file that was never marked may be leaving right now; the door's mark is looked at first. Where
+    a line of the bank's names the payment as debited, they say that they know: ``said`` is its
+    end-to-end id. That is also how it ends for one that is refused already.
     """
+    word = await word_of(connection, row)
     leaving = row.state is PaymentState.RECORDED and row.rail is Rail.FILE
-    if leaving or not row.state.open:
+    doubted = row.state is PaymentState.REJECTED and word.named
+    if leaving or not (row.state.open or doubted):
         raise Rejected(Code.REQUEST_DECIDED, detail=f"the payment is {row.state}")
+    if word.booked:
+        detail = "the bank has taken or booked the payment: settle its debit with it first"
+        raise Rejected(Code.REQUEST_DECIDED, detail=detail)
+    if said != (row.end_to_end_id if word.named else None):
+        detail = "the target is the payment's id where the bank names it as debited, else nothing"
+        raise Rejected(Code.PAYMENT_NAMED, detail=detail)
+
+
+async def _refuse_too_early(connection: AsyncConnection, at: datetime) -> None:
+    """A file that has come may tell a debit: what it says is known in a moment."""
+    if await files_to_come(connection, at=at):
+        detail = "a file of the bank's has come and is not read yet: try again in a moment"
+        raise Rejected(Code.FILES_UNREAD, detail=detail)

@@ -16,20 +16,20 @@ from typing import Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ledger.audit import SYSTEM, Act
-from ledger.bank.early import early_return
 from ledger.bank.entries import (
     LUMP,
     Entry,
-    OurPayment,
     Payers,
     detailed_entries,
     entries_left,
     incoming_of,
     mark_booked,
+    named_entries,
     part_digest,
     payers_of,
     take_entries,
 )
+from ledger.bank.ours import OurPayments
 from ledger.bank.reported import Reports, reports_of
 from ledger.bank.reversals import (
     Suspense,
@@ -42,13 +42,11 @@ from ledger.bank.reversals import (
 from ledger.bank.shares import take_over
 from ledger.engine import execute, fetch
 from ledger.meant import Incoming, Requests, find_requests
-from ledger.payments import Moved, payment_debited, payment_returned
-from ledger.purposes import returned_subject, subject_of
 from ledger.receiving import Credited, Receiver, receive
 from ledger.sheet import Effect, Sheet
 from ledger.workitems import NewItem, open_items, settle_items
 from tillkeeper.contracts.book import Bucket, TransferKind
-from tillkeeper.contracts.errors import Broken, Unavailable
+from tillkeeper.contracts.errors import Broken
 from tillkeeper.contracts.receipt import ReceiptState
 from tillkeeper.contracts.workitem import ItemKind, Outcome
 
@@ -59,15 +57,6 @@ _BUCKETS: Final = (
 _FILE: Final = "SELECT state FROM bank_files WHERE digest = $1 FOR NO KEY UPDATE"
 
 _DONE: Final = "UPDATE bank_files SET state = 'BOOKED', booked_at = $2 WHERE digest = $1"
-
-_DEBIT_TO_COME: Final = """
-SELECT EXISTS (SELECT FROM payments WHERE id = $1 AND state NOT IN ('PAID', 'RETURNED'))
-   AND EXISTS (SELECT FROM bank_files WHERE digest <> $2 AND state IN ('RECEIVED', 'READ')
-                  AND received_at > now() - make_interval(secs => $3))"""
-
-DEBIT_AWAITED_S: Final = 300.0
-"""How long a file that is not booked yet may hold back the return of a payment: it may tell its
-debit. Files that wait for each other end by it."""
 
 _Told = dict[int, list[Incoming]]
 """The receipts that each credit makes, by entry id."""
@@ -114,12 +103,17 @@ async def book_entries(
         return Booked()
     entries = await take_entries(connection, digest, limit)
     detailed = [] if entries else await detailed_entries(connection, digest, limit)
-    batch = await _Batch.open(connection, booker.receiver, [*entries, *detailed], _File(digest, at))
+    named = [] if entries or detailed else await named_entries(connection, digest, limit)
+    every = [*entries, *detailed, *named]
+    batch = await _Batch.open(connection, booker.receiver, every, _File(digest, at))
     await batch.book(entries)
     await batch.detail(detailed)
+    moved = await batch.draw(named)
     await batch.write()
-    more = await entries_left(connection, digest) or bool(
-        await detailed_entries(connection, digest, 1)
+    more = bool(
+        await entries_left(connection, digest)
+        or await detailed_entries(connection, digest, 1)
+        or ((moved or not named) and await named_entries(connection, digest, 1))
     )
     if not more:
         await execute(connection, _DONE, (digest, at))
@@ -149,7 +143,7 @@ class _Batch:
         self._links: list[tuple[str, int]] = []
         self._reports = Reports()
         self.credited: list[Credited] = []
-        self.payments: list[str] = []
+        self._ours = OurPayments(sheet, receiver, file.at)
 
     @classmethod
     async def open(
@@ -170,6 +164,11 @@ class _Batch:
         requests = await Requests.read(connection, asked.ids)
         return cls(sheet, receiver, requests, told, file)
 
+    @property
+    def payments(self) -> Sequence[str]:
+        """End-to-end ids of the payments of ours that changed."""
+        return self._ours.names
+
     async def book(self, entries: Sequence[Entry]) -> None:
         """Book entries in their order; what is taken back may have come in this very batch."""
         self._reports = await self._look_up_reports(entries)
@@ -183,7 +182,8 @@ class _Batch:
     async def detail(self, entries: Sequence[Entry]) -> None:
         """Parts of lumps become receipts instead; their money is booked already."""
         self._reports = await self._look_up_reports(entries, parts_only=True)
-        lumps = {part_digest(entry.id, LUMP): entry for entry in entries}
+        plain = [entry for entry in entries if not await self._ours.returned_since(entry)]
+        lumps = {part_digest(entry.id, LUMP): entry for entry in plain}
         act = self._act("detail_receipt")
         changed = await close_receipts(
             self._connection, self._receiver.accounts, list(lumps), ReceiptState.DETAILED, act
@@ -192,6 +192,24 @@ class _Batch:
         await self._receive(
             [one for e in sorted(details, key=_id) for one in await self._untold(e)]
         )
+
+    async def draw(self, entries: Sequence[Entry]) -> bool:
+        """Debits in suspense, payments of ours as their details say by now, are no work.
+
+        Answers whether any was: what nothing moves is not looked at again.
+        """
+        moved = False
+        for entry in entries:
+            left = await self._ours.drawn(entry)
+            if left == entry.amount:
+                continue
+            kind, outcome = ItemKind.UNKNOWN_DEBIT, Outcome.RESOLVED
+            subjects = [entry.subject]
+            await settle_items(self._connection, kind, subjects, outcome=outcome, at=self._at)
+            self._left(entry, left)
+            moved = True
+        await self._flush()
+        return moved
 
     async def write(self) -> None:
         """Write what was decided."""
@@ -233,7 +251,9 @@ class _Batch:
         taken = await debits_in_suspense(self._connection, [entry], reversals_only=False)
         if entry.id in taken:
             await self._explain(entry, taken[entry.id])
-        elif not await self._came_back(entry):
+        elif (subject := await self._ours.came_back(entry, self._digest)) is not None:
+            self._mark(entry, subject)
+        else:
             self._post(TransferKind.RECEIPT, entry)
             await self._receive(self._told[entry.id])
 
@@ -249,42 +269,18 @@ class _Batch:
             self._work(entry, ItemKind.CREDIT_REVERSED, known.digest)
 
     async def _debit(self, entry: Entry) -> None:
-        """Money that left: a payment of ours, or nobody knows what (P-29)."""
-        ours = entry.payment
-        moved = Moved(entry.id, entry.amount, self._at)
-        if ours and await payment_debited(self._connection, self._sheet, ours.id, moved):
-            self._pay(entry, ours, subject_of(ours.end_to_end_id))
-            await self._came_back_before(ours)
-        else:
-            self._suspend(entry, ItemKind.UNKNOWN_DEBIT)
-
-    async def _came_back_before(self, ours: OurPayment) -> None:
-        """What came back before this debit was told is no receipt but that payment (C-13)."""
-        early = await early_return(self._connection, ours, self._at)
-        if early is None:
+        """Money that left: a payment of ours, several in a batch, or nobody knows what (P-29)."""
+        subject = await self._ours.debited(entry)
+        if subject is not None:
+            self._mark(entry, subject)
             return
-        if await payment_returned(self._connection, self._sheet, ours.id, early.moved):
-            await close_receipts(
-                self._connection, self._receiver.accounts, [early.digest], ReceiptState.SENT_BACK,
-                self._act("send_receipt_back"),
-            )  # fmt: skip
+        self._post(TransferKind.BANK_DEBIT, entry)
+        self._left(entry, entry.amount if entry.payment else await self._ours.drawn(entry))
 
-    async def _came_back(self, entry: Entry) -> bool:
-        """Whether the entry brings back a payment of ours (C-13).
-
-        Raises Unavailable while another file may tell the debit that went before it.
-        """
-        ours = entry.payment
-        if ours is None:
-            return False
-        moved = Moved(entry.id, entry.amount, self._at, ours.reason)
-        if not await payment_returned(self._connection, self._sheet, ours.id, moved):
-            looked = (ours.id, self._digest, DEBIT_AWAITED_S)
-            if (await fetch(self._connection, _DEBIT_TO_COME, looked))[0][0]:
-                raise Unavailable("a return waits for the file that may tell its debit")
-            return False
-        self._pay(entry, ours, returned_subject(ours.end_to_end_id))
-        return True
+    def _left(self, entry: Entry, left: int) -> None:
+        """What of a debit nobody can explain is work, in minor units."""
+        if left:
+            self._work(entry, ItemKind.UNKNOWN_DEBIT, None, left)
 
     async def _reversal(self, entry: Entry) -> None:
         """The bank takes money back: what is nobody's goes, what is a merchant's stays (C-13)."""
@@ -312,11 +308,14 @@ class _Batch:
         self._post(TransferKind.BANK_DEBIT, entry, reverses=None if back is None else back.entry)
         self._work(entry, kind, None if back is None else back.digests[0])
 
-    def _work(self, entry: Entry, kind: ItemKind, receipt: str | None) -> None:
+    def _work(
+        self, entry: Entry, kind: ItemKind, receipt: str | None, amount: int | None = None
+    ) -> None:
         context: dict[str, str | int | None] = {
             "account": entry.account, "day": entry.day.isoformat(), "receipt": receipt,
         }  # fmt: skip
-        item = NewItem(kind, entry.subject, "", entry.amount, entry.currency, context)
+        amount = entry.amount if amount is None else amount
+        item = NewItem(kind, entry.subject, "", amount, entry.currency, context)
         self._items.append(item)
 
     async def _receive(self, money: Sequence[Incoming]) -> None:
@@ -366,10 +365,6 @@ class _Batch:
         effect = Effect(f"{entry.subject}/booked", entry.subject, entry.at)
         self._sheet.post(kind, None, currency=entry.currency, amount=entry.amount, effect=effect)
         self._mark(entry, entry.subject, reverses)
-
-    def _pay(self, entry: Entry, payment: OurPayment, subject: str) -> None:
-        self._mark(entry, subject)
-        self.payments.append(payment.end_to_end_id)
 
     def _mark(self, entry: Entry, subject: str, reverses: int | None = None) -> None:
         self._marks.append((entry.id, subject, reverses))

@@ -121,43 +121,46 @@ WITH debits AS (
     SELECT e.id, e.amount FROM bank_entries e JOIN transfers t ON t.subject = e.booked_as
      WHERE t.kind = 'bank_debit'),
 charges AS (
-    SELECT subject, min(id) AS first, sum(amount) AS amount,
+    SELECT subject, min(id) AS first,
+           sum(CASE kind WHEN 'payment_shortfall' THEN -amount ELSE amount END) AS amount,
            count(*) FILTER (WHERE kind = 'bank_charge') AS charged,
-           count(*) FILTER (WHERE kind <> 'bank_charge') AS settled
-      FROM transfers WHERE kind IN ('bank_charge', 'return_settled', 'withdrawal_settled')
+           count(*) FILTER (WHERE kind IN ('return_settled', 'withdrawal_settled')) AS settled
+      FROM transfers
+     WHERE kind IN ('bank_charge', 'return_settled', 'withdrawal_settled', 'payment_shortfall')
        AND subject LIKE 'entry/%' GROUP BY subject),
+rest AS (
+    SELECT subject, amount FROM work_items WHERE kind = 'UNKNOWN_DEBIT' AND state <> 'CLOSED'),
 backs AS (
     SELECT x.reverses AS id, min(x.id) AS first, count(*) AS times, sum(x.amount) AS amount
       FROM bank_entries x JOIN transfers t ON t.subject = x.booked_as
      WHERE t.kind = 'bank_debit_reversed' GROUP BY x.reverses)
 SELECT CASE WHEN d.id IS NOT NULL OR b.first IS NOT NULL THEN 'bank_entries' ELSE 'transfers' END,
-       coalesce(d.id, b.first, c.first), 'a debit in suspense, explained at most once and whole',
-       format('debit of %s; charged %s times, settled %s times, %s; reversed %s times, %s',
-              d.amount, coalesce(c.charged, 0), coalesce(c.settled, 0), c.amount,
+       coalesce(d.id, b.first, c.first),
+       'a debit in suspense, explained at most once and whole, but for what is still work',
+       format('debit of %s; charged %s times, settled %s times, %s, still %s; reversed %s times,'
+              ' %s',
+              d.amount, coalesce(c.charged, 0), coalesce(c.settled, 0), c.amount, r.amount,
               coalesce(b.times, 0), b.amount), count(*) OVER ()
   FROM debits d FULL JOIN charges c ON c.subject = 'entry/' || d.id
-  FULL JOIN backs b ON b.id = d.id
- WHERE d.id IS NULL OR c.charged > 1 OR c.settled > 1 OR b.times > 1
-    OR (c.subject IS NOT NULL AND b.id IS NOT NULL)
-    OR c.amount <> d.amount OR b.amount <> d.amount
+  FULL JOIN backs b ON b.id = d.id LEFT JOIN rest r ON r.subject = 'entry/' || d.id
+ WHERE d.id IS NULL OR b.times > 1 OR (c.subject IS NOT NULL AND b.id IS NOT NULL)
+    OR c.amount <> d.amount - coalesce(r.amount, 0) OR b.amount <> d.amount
  ORDER BY 1, 2 LIMIT 1"""
 
 _PAYMENTS: Final = """
-WITH settled AS (
-    SELECT subject, target FROM work_items WHERE kind = 'UNKNOWN_DEBIT' AND outcome = 'PAID'),
-moved AS (
+WITH moved AS (
     SELECT subject, CASE kind WHEN 'receipt_sent_back' THEN 'withdrawal_sent_back' ELSE kind END
-           AS kind, min(id) AS first, count(*) AS times, min(amount) AS amount,
+           AS kind, min(id) AS first, count(*) AS times, sum(amount) AS amount,
            min(currency) AS currency, split_part(subject, '/', 2) AS name
       FROM transfers
      WHERE kind IN ('receipt_return_paid', 'receipt_return_failed', 'return_settled',
                     'withdrawal_paid', 'withdrawal_settled', 'withdrawal_sent_back',
                     'receipt_sent_back')
         OR (kind = 'receipt' AND subject LIKE 'payment/%') GROUP BY 1, 2),
-wanted AS (
+named AS (
     SELECT p.id, p.state, p.amount, p.currency,
-           CASE WHEN s.subject IS NULL THEN w.kind ELSE w.by_people END AS kind,
-           coalesce(s.subject, 'payment/' || p.end_to_end_id || w.suffix) AS subject
+           CASE WHEN e.subject IS NULL THEN w.kind ELSE w.by_people END AS kind,
+           coalesce(e.subject, 'payment/' || p.end_to_end_id || w.suffix) AS subject
       FROM payments p JOIN (VALUES
            ('receipt', 'PAID', 'receipt_return_paid', 'return_settled', ''),
            ('receipt', 'REJECTED', 'receipt_return_failed', NULL, ''),
@@ -168,7 +171,11 @@ wanted AS (
            ('withdrawal', 'RETURNED', 'withdrawal_sent_back', NULL, '/returned'))
            AS w (purpose, state, kind, by_people, suffix)
         ON w.state = p.state AND w.purpose = split_part(p.subject, '/', 1)
-      LEFT JOIN settled s ON s.target = p.end_to_end_id AND w.by_people IS NOT NULL)
+      CROSS JOIN LATERAL (SELECT CASE WHEN w.by_people IS NOT NULL
+                                      THEN 'entry/' || p.settled_by END AS subject) e),
+wanted AS (
+    SELECT n.*, count(*) OVER same AS times, sum(n.amount) OVER same AS total
+      FROM named n WINDOW same AS (PARTITION BY n.kind, n.subject))
 SELECT CASE WHEN coalesce(w.id, p.id) IS NULL THEN 'transfers' ELSE 'payments' END,
        coalesce(w.id, p.id, m.first),
        format('%s: one %s of %s %s', coalesce(w.state, p.state, 'no payment'),
@@ -177,7 +184,7 @@ SELECT CASE WHEN coalesce(w.id, p.id) IS NULL THEN 'transfers' ELSE 'payments' E
        count(*) OVER ()
   FROM wanted w FULL JOIN moved m ON m.subject = w.subject AND m.kind = w.kind
   LEFT JOIN payments p ON p.end_to_end_id = m.name
- WHERE w.id IS NULL OR m.times IS DISTINCT FROM 1 OR m.amount <> w.amount
+ WHERE w.id IS NULL OR m.times IS DISTINCT FROM w.times OR m.amount <> w.total
     OR m.currency <> w.currency
  ORDER BY 1, 2 LIMIT 1"""
 
@@ -187,12 +194,16 @@ WITH waits AS (
     SELECT CASE state WHEN 'UNMATCHED' THEN 'unmatched_receipts' ELSE 'returning_receipts' END
            AS bucket, currency, amount FROM receipts WHERE state IN ('UNMATCHED', 'RETURNING')
     UNION ALL
-    SELECT 'unmatched_payments', a.currency, e.amount
+    SELECT 'unmatched_payments', a.currency, e.amount - coalesce(c.amount, 0)
       FROM bank_entries e JOIN bank_accounts a ON a.id = e.account
       JOIN transfers t ON t.subject = e.booked_as AND t.kind = 'bank_debit'
-     WHERE NOT EXISTS (SELECT FROM transfers c WHERE c.subject = e.booked_as
-                          AND c.kind IN ('bank_charge', 'return_settled', 'withdrawal_settled'))
-       AND NOT EXISTS (SELECT FROM bank_entries x WHERE x.reverses = e.id AND x.side = 'C'
+      LEFT JOIN (SELECT subject, sum(CASE kind WHEN 'payment_shortfall' THEN -amount
+                                     ELSE amount END) AS amount
+                   FROM transfers
+                  WHERE kind IN ('bank_charge', 'return_settled', 'withdrawal_settled',
+                                 'payment_shortfall') AND subject LIKE 'entry/%'
+                  GROUP BY subject) c ON c.subject = e.booked_as
+     WHERE NOT EXISTS (SELECT FROM bank_entries x WHERE x.reverses = e.id AND x.side = 'C'
                           AND x.booked_as IS NOT NULL)),
 wanted AS (SELECT bucket, currency, sum(amount) AS amount FROM waits GROUP BY bucket, currency),
 alone AS (
@@ -200,7 +211,7 @@ alone AS (
      WHERE subject !~ '^(receipt|entry|payment|topup)/'
        AND kind IN ('receipt', 'receipt_reversed', 'receipt_return', 'receipt_return_paid',
                     'receipt_return_failed', 'return_settled', 'withdrawal_settled', 'bank_debit',
-                    'bank_debit_reversed', 'bank_charge', 'topup')),
+                    'bank_debit_reversed', 'bank_charge', 'payment_shortfall', 'topup')),
 others AS (
     SELECT account, sum(amount) AS amount FROM (
         SELECT a.id AS account, CASE a.side WHEN 'D' THEN l.amount ELSE -l.amount END AS amount

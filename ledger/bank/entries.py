@@ -52,6 +52,22 @@ _DETAILED: Final = f"""{_ENTRY}
            AND (t.side <> e.side OR t.currency <> a.currency OR coalesce(t.amount, 0) <= 0)))
  ORDER BY e.id LIMIT $2 FOR NO KEY UPDATE OF e"""
 
+# Debits in suspense, whole, of which this file says that they, or parts, are payments of ours.
+_NAMED: Final = f"""{_ENTRY}
+ WHERE e.id IN (SELECT t.entry FROM bank_transactions t JOIN bank_entries d ON d.id = t.entry
+                  JOIN bank_accounts b ON b.id = d.account JOIN payments p ON p.id = t.payment
+                 WHERE t.file = $1 AND p.state IN ('RECORDED', 'SENT', 'UNCLEAR', 'ACCEPTED')
+                   AND p.currency = b.currency
+                   AND p.amount = CASE d.parts WHEN 1 THEN d.amount ELSE t.amount END)
+   AND e.side = 'D' AND NOT e.reversal AND e.booked_as = 'entry/' || e.id
+   AND (e.parts = 1 OR e.adds_up AND e.parts = (
+        SELECT count(*) FROM bank_transactions t
+         WHERE t.entry = e.id AND (t.side, t.currency) = (e.side, a.currency) AND t.amount > 0))
+   AND EXISTS (SELECT FROM work_items i WHERE i.subject = e.booked_as
+                  AND i.kind = 'UNKNOWN_DEBIT' AND i.state <> 'CLOSED')
+   AND NOT EXISTS (SELECT FROM payments s WHERE s.settled_by = e.id)
+ ORDER BY e.id LIMIT $2 FOR NO KEY UPDATE OF e"""
+
 _PARTS: Final = """
 SELECT t.entry, t.part, t.amount, t.currency, t.side, t.payer_digest, t.payer_kind, t.code,
        t.payment, p.end_to_end_id, t.return_reason, t.said_sealed
@@ -138,6 +154,17 @@ class Entry:
         return OurPayment(one.payment, one.end_to_end_id, one.return_reason)
 
     @property
+    def drawn(self) -> list[tuple[OurPayment, int]]:
+        """Payments of ours that a debit moves, whole or part by part, each with its minor units."""
+        if self.payment is not None:
+            return [(self.payment, self.amount)]
+        return [
+            (OurPayment(part.payment, part.end_to_end_id, None), part.amount)
+            for part in self.parts
+            if self.splits and part.payment and part.end_to_end_id and part.amount
+        ]
+
+    @property
     def splits(self) -> bool:
         """Whether several parts make it up, each of them money of its own."""
         return (
@@ -160,6 +187,11 @@ async def detailed_entries(connection: AsyncConnection, digest: str, limit: int)
     return await _with_parts(connection, await fetch(connection, _DETAILED, (digest, limit)))
 
 
+async def named_entries(connection: AsyncConnection, digest: str, limit: int) -> list[Entry]:
+    """Debits in suspense that are payments of ours by what the file details, locked."""
+    return await _with_parts(connection, await fetch(connection, _NAMED, (digest, limit)))
+
+
 async def entries_left(connection: AsyncConnection, digest: str) -> bool:
     """Whether anything of the file is still to be booked."""
     left: bool = (await fetch(connection, _LEFT, (digest,)))[0][0]
@@ -168,7 +200,7 @@ async def entries_left(connection: AsyncConnection, digest: str) -> bool:
 
 async def payers_of(connection: AsyncConnection, entries: Sequence[Entry]) -> set[tuple[str, str]]:
     """The merchants (id, currency) whose money the payments of ours are that the entries move."""
-    ours = sorted({entry.payment.id for entry in entries if entry.payment})
+    ours = sorted({part.payment for entry in entries for part in entry.parts if part.payment})
     rows = await fetch(connection, _PAYERS, (ours,)) if ours else ()
     return {(row.merchant, row.currency) for row in rows}
 

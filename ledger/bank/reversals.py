@@ -40,6 +40,7 @@ SELECT d.id, i.kind, l.reference_digest, l.payment, d.amount FROM likely l
    AND i.kind IN ('UNKNOWN_DEBIT', 'CREDIT_REVERSED') AND i.state <> 'CLOSED'
  WHERE d.side = 'D' AND (d.reversal OR NOT $4) AND d.booked_as = 'entry/' || d.id
    AND NOT EXISTS (SELECT FROM bank_entries x WHERE x.reverses = d.id)
+   AND NOT EXISTS (SELECT FROM payments s WHERE s.settled_by = d.id)
  ORDER BY l.reference_digest IS NULL, d.id"""
 
 _STATE: Final = """

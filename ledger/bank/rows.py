@@ -7,7 +7,7 @@ account's row, so nothing is told twice at once.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import partial
@@ -16,12 +16,12 @@ from typing import Any, Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ledger.accounts import AccountRows
+from ledger.bank.naming import payment_in, payments_in
 from ledger.bank.shelf import Entry, Shelf, Statement
 from ledger.bank.told import (
     Telling,
     likeness_of,
     likeness_of_part,
-    meaningful_id,
     part_reference,
 )
 from ledger.engine import copy_rows, execute, fetch
@@ -112,9 +112,6 @@ _DETAIL: Final = """
 UPDATE bank_entries e SET parts = d.parts, adds_up = d.adds_up
   FROM unnest($1::bigint[], $2::int[], $3::boolean[]) AS d (entry, parts, adds_up)
  WHERE e.id = d.entry AND e.parts = 0"""
-
-_PAYMENTS: Final = """
-SELECT id, end_to_end_id FROM payments WHERE end_to_end_id = ANY($1::text[])"""
 
 _PARTS: Final = (
     *("entry", "part", "file", "amount", "currency", "side", "payer_digest", "payer_kind"),
@@ -354,7 +351,7 @@ class Writer:
         parts = [(one.id, part) for one in entries for part in one.details]
         if not parts:
             return
-        payments = await self._payments(part for _, part in parts)
+        payments = await payments_in(self.connection, (part for _, part in parts))
         payers: dict[str, bytes | None] = {}
         rows = []
         for entry, part in parts:
@@ -366,24 +363,16 @@ class Writer:
         await copy_rows(self.connection, "bank_transactions", _PARTS, rows)
 
     def _part(
-        self, entry: int, part: BankTransaction, payer: bytes | None, payments: Mapping[str, int]
+        self, entry: int, part: BankTransaction, payer: bytes | None, payments: dict[str, int]
     ) -> tuple[Any, ...]:
         codes = codes_in(part.remittance)
         said = self.ring.seal_text(part.model_dump_json(), purpose=said_purpose(entry, part.part))
         return (
             entry, part.part, self.digest, part.amount_minor, part.currency,
             _letter(part.side is Side.CREDIT), payer, part.payer_kind.value,
-            " ".join(codes) or None, payments.get(part.end_to_end_id or ""),
+            " ".join(codes) or None, payment_in(part, payments),
             return_code(part.return_reason), said,
         )  # fmt: skip
-
-    async def _payments(self, parts: Iterable[BankTransaction]) -> dict[str, int]:
-        """Payments of ours that the parts name."""
-        named = {meaningful_id(part.end_to_end_id) for part in parts} - {None}
-        if not named:
-            return {}
-        rows = await fetch(self.connection, _PAYMENTS, (sorted(map(str, named)),))
-        return {row.end_to_end_id: row.id for row in rows}
 
 
 def return_code(reason: str | None) -> str | None:

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ledger.accounts import AccountRows
 from ledger.bank.files import file_subject
+from ledger.bank.naming import hear_names
 from ledger.bank.rows import Writer, read_shelf
 from ledger.bank.statements import check_statements, unseen
 from ledger.bank.told import Ours, Telling, told_by
@@ -94,6 +95,7 @@ async def stage_file(
         await Writer(connection, book.ring, book.accounts, digest).write(shelf)
         await check_statements(connection, shelf, currency, at=at)
         new += len(shelf.new_entries)
+    await hear_names(connection, found, digest, {one.index for one in told.tellings}, at)
     staged = Staged(told.entries, new, told.notices, sum(told.foreign.values()))
     lost = [*found.problems, *told.lost]
     items = [_foreign(book.ring, digest, *foreign) for foreign in sorted(told.foreign)]

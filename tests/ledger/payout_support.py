@@ -27,6 +27,7 @@ from tests.ledger.withdrawal_support import AT, Counter
 from tests.tokens import VERIFIER, signed
 from tests.workflows.bank_support import Moved, camt053
 from tests.workflows.support import OUR_NUMBER
+from tillkeeper.contracts.bank import BankFile
 from tillkeeper.contracts.payment import Rail
 from tillkeeper.contracts.workitem import Approve, ItemAction, ItemCommand, ItemView, Propose
 from tillkeeper.rules.profiles import JD_PREPAID_2023_11
@@ -110,6 +111,22 @@ class Cashier:
             await book_entries(connection, Booker(self.receiver), digest, limit=50, at=AT)
 
         await in_transaction(self.engine, work)
+
+    async def bring(self, *files: BankFile) -> None:
+        """Files as their readers give them are staged and booked, each in a transaction."""
+        book = StatementBook(self.ring, _ours, self.counter.accounts)
+        for found in files:
+
+            async def work(connection: AsyncConnection, found: BankFile = found) -> None:
+                body, arrival = found.digest.encode(), Arrival("f", "import", None, AT)
+                digest = await receive_file(connection, self.ring, body, arrival)
+                await stage_file(connection, book, digest, found, at=AT)
+                booker, more = Booker(self.receiver), True
+                while more:
+                    booked = await book_entries(connection, booker, digest, limit=50, at=AT)
+                    more = booked.more
+
+            await in_transaction(self.engine, work)
 
     async def debited(self, name: str, amount: int = AMOUNT) -> None:
         """The bank books its debit."""

@@ -55,6 +55,7 @@ class TransferKind(StrEnum):
     WITHDRAWAL = "withdrawal"
     WITHDRAWAL_PAID = "withdrawal_paid"
     WITHDRAWAL_RETURNED = "withdrawal_returned"
+    PAYMENT_SHORTFALL = "payment_shortfall"
     WITHDRAWAL_SETTLED = "withdrawal_settled"
     WITHDRAWAL_SENT_BACK = "withdrawal_sent_back"
     RECEIPT_SENT_BACK = "receipt_sent_back"

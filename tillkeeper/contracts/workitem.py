@@ -56,7 +56,8 @@ class ItemKind(StrEnum):
     PAYMENT_REJECTED = "PAYMENT_REJECTED"
     """``payment/<end-to-end id>``: the bank refused a payment of ours."""
     PAYMENT_OVERDUE = "PAYMENT_OVERDUE"
-    """``payment/<end-to-end id>``: the bank says nothing about a payment of ours (C-12)."""
+    """``payment/<end-to-end id>``: the bank says nothing about a payment of ours, or contradicts
+    itself (C-12)."""
     WITHDRAWAL_FAILED = "WITHDRAWAL_FAILED"
     """``withdrawal/<merchant>/<request>``: approved, and not paid by the bank (P-71)."""
     WITHDRAWAL_OVERDUE = "WITHDRAWAL_OVERDUE"
@@ -107,7 +108,10 @@ class ItemAction(StrEnum):
     RETURN_TO_AVAILABLE = "RETURN_TO_AVAILABLE"
     """Give a failed withdrawal's money back to its merchant (P-71, T9)."""
     NOT_PAID = "NOT_PAID"
-    """The bank proved to people that it did not pay; the reason names the evidence (C-12)."""
+    """The bank proved to people that it did not pay; the reason names the evidence (C-12).
+
+    Where a line of the bank's names the payment as debited, the target is its end-to-end id.
+    """
     ACKNOWLEDGE = "ACKNOWLEDGE"
     """Take note; nothing moves."""
 

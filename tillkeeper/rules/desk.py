@@ -186,7 +186,7 @@ def _proposal_refusals(item: ItemView, body: Propose) -> list[Reason]:
         if body.target is None:
             detail = "a payment needs its target: the end-to-end id"
             reasons.append(Reason(code=Code.TARGET_MISSING, detail=detail))
-    elif body.target is not None:
+    elif body.target is not None and body.action is not ItemAction.NOT_PAID:
         detail = "target: only a match or a payment has one"
         reasons.append(Reason(code=Code.FIELD_INVALID, detail=detail))
     if body.return_to is not None and body.action not in PAYS:

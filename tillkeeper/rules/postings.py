@@ -65,6 +65,7 @@ TEMPLATES: Final = MappingProxyType(
         _K.BANK_DEBIT: Template(_B.UNMATCHED_PAYMENTS, _B.BANK),
         _K.BANK_DEBIT_REVERSED: Template(_B.BANK, _B.UNMATCHED_PAYMENTS),
         _K.BANK_CHARGE: Template(_B.BANK_CHARGES, _B.UNMATCHED_PAYMENTS),
+        _K.PAYMENT_SHORTFALL: Template(_B.UNMATCHED_PAYMENTS, _B.BANK_CHARGES),
         _K.TOPUP: Template(_B.UNMATCHED_RECEIPTS, _B.AVAILABLE, income=True),  # T1
         _K.HOLD: Template(_B.AVAILABLE, _B.FROZEN),  # T2
         _K.DUES_RAISED: Template(_B.DUES, _B.DUES_UNEARNED),  # T3

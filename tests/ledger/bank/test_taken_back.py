@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ledger.bank.booking import DEBIT_AWAITED_S
+from ledger.bank.early import DEBIT_AWAITED_S
 from ledger.engine import in_transaction
 from ledger.payments import apply_statuses
 from tests.ledger.bank.full_book import PAYEE, STRANGER, FullBook

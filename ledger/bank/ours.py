@@ -1,0 +1,91 @@
+"""Payments of ours that a batch's entries move: debited, drawn from suspense, come back (C-13).
+
+Promises that each payment is paid once and returned once, in whichever order entries and their
+details are told (C-09), and that ``bank`` is touched once for each entry, by whoever books it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from ledger.accounts import AccountRows
+from ledger.audit import SYSTEM, Act
+from ledger.bank.early import EarlyReturn, debit_to_come, early_return, lump_return
+from ledger.bank.entries import Entry, OurPayment
+from ledger.bank.reversals import close_receipts
+from ledger.payments import Moved, payment_debited, payment_returned
+from ledger.purposes import returned_subject, subject_of
+from ledger.receiving import Receiver
+from ledger.sheet import Sheet
+from tillkeeper.contracts.errors import Unavailable
+from tillkeeper.contracts.receipt import ReceiptState
+
+
+class OurPayments:
+    """One batch's, on its sheet; ``names`` are the end-to-end ids of those that changed."""
+
+    def __init__(self, sheet: Sheet, receiver: Receiver, at: datetime) -> None:
+        self._sheet, self._at = sheet, at
+        self._connection = sheet.connection
+        self._accounts: AccountRows = receiver.accounts
+        self._act = Act("send_receipt_back", SYSTEM, at, receiver.profile.name)
+        self.names: list[str] = []
+
+    async def debited(self, entry: Entry) -> str | None:
+        """The subject that the debit is booked as, which names a payment of ours; else None."""
+        ours = entry.payment
+        moved = Moved(entry.id, entry.amount, self._at)
+        if ours is None or not await self._paid(ours, moved):
+            return None
+        return subject_of(ours.end_to_end_id)
+
+    async def drawn(self, entry: Entry) -> int:
+        """Pay what a debit in suspense names out of it; what is left there, in minor units (C-09).
+
+        A batch's parts are payments each; what none of them is stays.
+        """
+        left = entry.amount
+        for ours, amount in entry.drawn:
+            if await self._paid(ours, Moved(entry.id, amount, self._at, received=True)):
+                left -= amount
+        return left
+
+    async def came_back(self, entry: Entry, digest: str) -> str | None:
+        """The subject that a credit is booked as which brings back a payment; else None (C-13).
+
+        Raises Unavailable while another file than ``digest`` may tell the debit before it.
+        """
+        ours = entry.payment
+        if ours is None:
+            return None
+        moved = Moved(entry.id, entry.amount, self._at, ours.reason)
+        if not await payment_returned(self._connection, self._sheet, ours.id, moved):
+            if await debit_to_come(self._connection, ours, digest):
+                raise Unavailable("a return waits for the file that may tell its debit")
+            return None
+        self.names.append(ours.end_to_end_id)
+        return returned_subject(ours.end_to_end_id)
+
+    async def returned_since(self, entry: Entry) -> bool:
+        """Whether details say that a bare credit brings back a payment of ours (C-09, C-13)."""
+        lump = await lump_return(self._connection, entry, self._at)
+        return entry.payment is not None and await self._sent_back(entry.payment, lump)
+
+    async def _paid(self, ours: OurPayment, moved: Moved) -> bool:
+        if not await payment_debited(self._connection, self._sheet, ours.id, moved):
+            return False
+        self.names.append(ours.end_to_end_id)
+        # What came back before this debit was told is no receipt but that payment.
+        await self._sent_back(ours, await early_return(self._connection, ours, self._at))
+        return True
+
+    async def _sent_back(self, ours: OurPayment, early: EarlyReturn | None) -> bool:
+        if early is None or not await payment_returned(
+            self._connection, self._sheet, ours.id, early.moved
+        ):
+            return False
+        self.names.append(ours.end_to_end_id)
+        digests = [early.digest]
+        state = ReceiptState.SENT_BACK
+        await close_receipts(self._connection, self._accounts, digests, state, self._act)
+        return True
