@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 import asyncpg
@@ -36,8 +36,14 @@ SELECT c.place, c.audit, c.hash, timestamptz_send(c.at) FROM audit_chain c ORDER
 
 _ROWS: Final = f"SELECT a.id, {ROW} FROM audit a ORDER BY a.id"
 
-_UNCHAINED: Final = """
-SELECT count(*) AS rows, min(recorded_at) AS since, (SELECT max(at) FROM audit_chain) AS chained_at
+STALLED_S: Final = 60
+"""Seconds after which a row must be chained, or something have been."""
+
+_UNCHAINED: Final = f"""
+WITH late AS (SELECT clock_timestamp() - interval '{STALLED_S} s' AS at)
+SELECT count(*) AS rows, min(recorded_at) FILTER (WHERE isfinite(recorded_at)) AS since,
+       coalesce(min(recorded_at) < (SELECT at FROM late), false)
+       AND NOT EXISTS (SELECT FROM audit_chain c, late WHERE c.at >= late.at) AS stalled
   FROM audit WHERE id > (SELECT coalesce(max(audit), 0) FROM audit_chain)"""
 
 _TWICE: Final = """
@@ -45,9 +51,6 @@ SELECT c.place, a.id, a.first
   FROM (SELECT id, min(id) OVER (PARTITION BY stamp) AS first FROM audit
          WHERE stamp IS NOT NULL) a LEFT JOIN audit_chain c ON c.audit = a.id
  WHERE a.id > a.first ORDER BY a.id LIMIT 1"""
-
-STALLED_S: Final = 60
-"""Seconds after which a row must be chained, or something have been."""
 
 _OUTSIDE: Final = "as was kept outside"
 _WHEN_BEGUN: Final = "as was stamped when stamps began"
@@ -119,13 +122,10 @@ async def prove_on(
     broken = await walk.run()
     if broken is None and stamps is not None:
         broken = await _copied(connection)
-    top = await head(connection)
-    waiting = (await fetch(connection, _UNCHAINED, ()))[0]
-    late = top.taken_at - timedelta(seconds=STALLED_S)
-    stalled = waiting.rows > 0 and waiting.since < late
-    stalled = stalled and (waiting.chained_at is None or waiting.chained_at < late)
+    rows, since, stalled = (await fetch(connection, _UNCHAINED, ()))[0]
     unstamped = None if stamps is None else stamps.unstamped
-    return Proof(top, broken, waiting.rows, waiting.since, walk.backdated, unstamped, stalled)
+    top = await head(connection)
+    return Proof(top, broken, rows, since, walk.backdated, unstamped, stalled)
 
 
 def _expected(anchors: Sequence[tuple[int, str, str]]) -> dict[int, dict[str, str]]:

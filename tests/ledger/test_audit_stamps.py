@@ -261,6 +261,9 @@ class TestProve:
             assert (await prove_on(connection)).stalled
             await execute(connection, "DELETE FROM audit_chain", ())
             assert (await prove_on(connection)).stalled
+            await execute(connection, "UPDATE audit SET recorded_at = '-infinity'", ())
+            found = await prove_on(connection, ring=ring)
+            assert (found.stalled, found.unchained_since) == (True, None)
             await connection.rollback()
 
 
