@@ -6,19 +6,36 @@ the payment's run asks the database first, and its file is the same bytes under 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 from rich.markup import escape
 from rich.table import Table
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from console.asking import identifier, with_house
 from console.connection import House
-from console.output import AsJson, answer, json_wanted, people, presentable, show
+from console.output import (
+    AsJson,
+    answer,
+    end_unreadable,
+    json_wanted,
+    people,
+    presentable,
+    show,
+    unreadable,
+)
 from ledger.engine import in_transaction
-from ledger.payment_rows import latest_payments, open_payments, payment_view, read_payment
+from ledger.payment_rows import (
+    PaymentRow,
+    latest_payments,
+    open_payments,
+    payment_view,
+    read_payment,
+)
+from tillkeeper.contracts.errors import Broken
 from tillkeeper.contracts.money import format_amount
 from tillkeeper.contracts.payment import PayoutView, payout_workflow_id
 
@@ -42,17 +59,33 @@ def payments(
         return
     now = datetime.now(UTC)
 
-    async def work(house: House) -> list[PayoutView]:
-        async def read(connection: AsyncConnection) -> list[PayoutView]:
-            rows = await (latest_payments if every else open_payments)(connection, limit)
-            return [payment_view(house.ring, row, now) for row in rows]
+    async def work(house: House) -> tuple[list[PayoutView], list[dict[str, str]]]:
+        read = latest_payments if every else open_payments
+        rows = await in_transaction(house.engine, lambda c: read(c, limit))
+        return _views(house, rows, now)
 
-        return await in_transaction(house.engine, read)
-
-    found = with_house(work)
+    found, bad = with_house(work)
     if json_wanted():
-        answer({"payments": [_body(one, now) for one in found]})
-        return
+        answer({"payments": [_body(one, now) for one in found], "unreadable": bad})
+    else:
+        _print(found, now)
+    end_unreadable(bad)
+
+
+def _views(
+    house: House, rows: Sequence[PaymentRow], now: datetime
+) -> tuple[list[PayoutView], list[dict[str, str]]]:
+    """What can be shown, and the ids of what cannot be: a bad row hides no other one."""
+    views, bad = [], []
+    for row in rows:
+        try:
+            views.append(payment_view(house.ring, row, now))
+        except (Broken, ValidationError) as error:
+            bad.append(unreadable(row.end_to_end_id, error))
+    return views, bad
+
+
+def _print(found: Sequence[PayoutView], now: datetime) -> None:
     table = Table(title="Payments", title_justify="left")
     for heading in ("id", "state", "age", "amount", "payee", "account", "file", ""):
         table.add_column(heading, justify="right" if heading in ("age", "amount") else "left")

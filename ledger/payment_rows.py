@@ -6,15 +6,17 @@ guessed. It moves no money.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
+from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ledger.engine import fetch
 from tillkeeper.contracts.base import Step
-from tillkeeper.contracts.errors import Code, Rejected
+from tillkeeper.contracts.errors import Code, Rejected, rejected_from
 from tillkeeper.contracts.payment import FailureClass, PaymentState, PaymentTerms, PayoutView, Rail
 from tillkeeper.rules.names import masked_name, masked_number
 from tillkeeper.rules.payments import is_overdue
@@ -96,8 +98,17 @@ def end_to_end_id(ring: KeyRing, subject: str) -> str:
 
 
 def sealed_terms(ring: KeyRing, name: str, terms: PaymentTerms) -> bytes:
-    """The terms of payment ``name``, closed."""
-    return ring.seal_text(terms.model_dump_json(), purpose=_purpose(name))
+    """The terms of payment ``name``, closed. Raises Rejected for what no payment can carry."""
+    text = valid_terms(terms.model_dump()).model_dump_json()
+    return ring.seal_text(text, purpose=_purpose(name))
+
+
+def valid_terms(fields: Mapping[str, Any]) -> PaymentTerms:
+    """Terms of these fields, checked: a changed copy is not. Raises Rejected with every reason."""
+    try:
+        return PaymentTerms.model_validate(dict(fields))
+    except ValidationError as error:
+        raise rejected_from(error) from None
 
 
 def opened_terms(ring: KeyRing, row: PaymentRow) -> PaymentTerms:

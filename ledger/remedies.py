@@ -121,6 +121,7 @@ class Remedies:
         else:
             told = _as_payer(await self._withdrawals.payee(connection, item))
             payee = _payee(told, body.return_to or ReturnTo())
+            await self._withdrawals.check_payee(connection, item, payee)
         return Proposal(
             body=body,
             payee=payee,

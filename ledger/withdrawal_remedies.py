@@ -17,7 +17,13 @@ from ledger import withdrawal_rows
 from ledger.attempts import is_contradicted, pay_by, record_proof
 from ledger.audit import Act, Audit
 from ledger.notices import record_system_notice, withdrawal_notice
-from ledger.payment_rows import PaymentRow, locked_payment, opened_terms, payment_by_id
+from ledger.payment_rows import (
+    PaymentRow,
+    locked_payment,
+    opened_terms,
+    payment_by_id,
+    valid_terms,
+)
 from ledger.payments import NewPayment, payment_refused
 from ledger.purposes import Ending
 from ledger.reserves import give_back
@@ -25,7 +31,7 @@ from ledger.sheet import Sheet
 from ledger.withdrawal_rows import WithdrawalRow, opened_payee, sealed_payee
 from ledger.workitems import Item
 from tillkeeper.contracts.errors import Broken, Code, Rejected
-from tillkeeper.contracts.payment import PaymentParty, PaymentState, Rail
+from tillkeeper.contracts.payment import PaymentParty, PaymentState, PaymentTerms, Rail
 from tillkeeper.contracts.withdrawal import WithdrawalState, withdrawal_of
 from tillkeeper.contracts.workitem import ItemAction, Propose
 from tillkeeper.rules.desk import same_person
@@ -53,6 +59,13 @@ class WithdrawalRemedies:
         if waiting.state is not WithdrawalState.FAILED_MANUAL:
             raise Rejected(Code.REQUEST_DECIDED, detail=f"the withdrawal is {waiting.state}")
 
+    async def check_payee(
+        self, connection: AsyncConnection, item: Item, payee: PaymentParty
+    ) -> None:
+        """Whether a payment can carry a corrected payee. Raises Rejected with every reason."""
+        _, payment = await self._failed(connection, item)
+        _corrected(opened_terms(self._ring, payment), payee)
+
     async def payee(self, connection: AsyncConnection, item: Item) -> PaymentParty:
         """Whom the withdrawal pays until it is corrected; personal data."""
         waiting, _ = await self._failed(connection, item)
@@ -69,7 +82,7 @@ class WithdrawalRemedies:
         terms, changes = opened_terms(self._ring, payment), {}
         if payee is not None:
             _refuse_own(waiting, act.actor)
-            terms = terms.model_copy(update={"creditor": payee})
+            terms = _corrected(terms, payee)
             changes["payee_sealed"] = sealed_payee(self._ring, waiting, payee)
         number = payment.attempt + 1
         made = NewPayment(
@@ -122,6 +135,11 @@ class WithdrawalRemedies:
         if await is_contradicted(connection, row):
             detail = "the bank has taken or booked the payment: settle its debit with it first"
             raise Rejected(Code.REQUEST_DECIDED, detail=detail)
+
+
+def _corrected(terms: PaymentTerms, payee: PaymentParty) -> PaymentTerms:
+    """The same payment to another payee, checked anew. Raises Rejected with every reason."""
+    return valid_terms({**dict(terms), "creditor": payee})
 
 
 def _refuse_own(waiting: WithdrawalRow, actor: str) -> None:
