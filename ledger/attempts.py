@@ -34,7 +34,7 @@ from tillkeeper.contracts.errors import Code, Rejected
 from tillkeeper.contracts.payment import PaymentState, Rail
 from tillkeeper.contracts.withdrawal import WithdrawalState
 from tillkeeper.contracts.workitem import ItemKind
-from tillkeeper.rules.payments import ACCEPTED, DUPLICATE, REJECTED, RULES
+from tillkeeper.rules.payments import DUPLICATE, REJECTED, RULES
 from tillkeeper.rules.payouts import NOT_FOUND, NOT_PAID, is_proven_absent, next_rail
 from tillkeeper.sealing import KeyRing
 
@@ -63,12 +63,20 @@ SELECT EXISTS (SELECT FROM payments p JOIN bank_transactions t ON t.payment = p.
                   AND NOT EXISTS (SELECT FROM transfers c WHERE c.kind = 'bank_charge'
                                      AND c.subject = 'entry/' || e.id))
     OR EXISTS (SELECT FROM payment_statuses s JOIN payments p ON p.id = s.payment
-                WHERE p.subject = ANY($1::text[]) AND s.status = ANY($2::text[])
-                  AND p.reason = ANY($3::text[])
+                WHERE p.subject = ANY($1::text[]) AND p.reason = ANY($2::text[])
+                  AND (s.status <> 'RJCT' OR s.reasons ?| $3::text[])
                   AND NOT EXISTS (SELECT FROM payment_statuses x
                                    WHERE x.payment = s.payment AND x.id > s.id
-                                     AND x.status = $4 AND NOT x.reasons ?| $5::text[]))"""
-"""By a debit; or by a word that it has not taken back since: people's proof is such a word."""
+                                     AND x.status = 'RJCT' AND NOT x.reasons ?| $4::text[]))"""
+"""By a debit; or by a word that it has not taken back since: people's proof is such a word.
+
+Any word but a no tells that the bank has it, also a no because it has it already (E-12, B3).
+"""
+
+_HAD: Final = """
+SELECT EXISTS (SELECT FROM payment_statuses
+                WHERE payment = $1 AND (status <> 'RJCT' OR reasons ?| $2::text[]))"""
+"""Whether the bank ever said that it has a payment; our own "not found" is a no."""
 
 
 async def mark_sending(
@@ -137,12 +145,15 @@ async def record_absence(
 ) -> None:
     """The bank knows no such payment: a no, once its stated delay is over and it is UNCLEAR (E-09).
 
-    Of what it has accepted before, "not found" says nothing.
+    Of what it has ever had, by its own word, "not found" says nothing: a person is told when it is
+    overdue.
     """
     row = await read_payment(connection, name)
     sheet = await deciding_sheet(connection, [row])
     row = await locked_payment(connection, row.id)
     if row.state is not PaymentState.UNCLEAR or row.sending_at is None:
+        return
+    if (await fetch(connection, _HAD, (row.id, sorted(DUPLICATE))))[0][0]:
         return
     if is_proven_absent(row.sending_at, at, visibility):
         await record_said(connection, row, [_no(name, NOT_FOUND)], source, at)
@@ -226,9 +237,9 @@ async def is_contradicted(connection: AsyncConnection, row: PaymentRow) -> bool:
 
     Every attempt up to this one counts: a debit of the first may come after the second's no.
     """
-    told = (
-        _attempts(row), sorted(ACCEPTED), [NOT_FOUND, NOT_PAID], REJECTED, sorted(DUPLICATE),
-    )  # fmt: skip
+    # That the bank does not find it takes back nothing that it said before.
+    takes_nothing_back = sorted({*DUPLICATE, NOT_FOUND})
+    told = (_attempts(row), [NOT_FOUND, NOT_PAID], sorted(DUPLICATE), takes_nothing_back)
     return bool((await fetch(connection, _CONTRADICTED, told))[0][0])
 
 
