@@ -27,6 +27,7 @@ from ledger.payments import (
     record_said,
 )
 from ledger.purposes import Ending, Withdrawal, payment_item, purpose_of
+from ledger.reserves import blocks_of
 from ledger.withdrawal_rows import PAY, WithdrawalRow
 from ledger.workitems import open_items
 from tillkeeper.contracts.bank import PaymentStatus, StatusLevel
@@ -184,12 +185,12 @@ async def next_attempt(
 ) -> str:
     """After a no that may be tried again: the next attempt's id; again, the same one.
 
-    Answers ``name`` itself where it is not to be tried again, or the bank has booked it in spite of
-    its no: then a person decides.
+    Answers ``name`` itself where it is not to be tried again, the bank has booked it in spite of
+    its no, or dues or the account's state forbid to pay (P-45): then a person decides.
     """
     row = await read_payment(connection, name)
     purpose = purpose_of(row.subject)
-    await deciding_sheet(connection, [row])
+    sheet = await deciding_sheet(connection, [row])
     row = await locked_payment(connection, row.id)
     if not isinstance(purpose, Withdrawal):
         return name
@@ -199,9 +200,11 @@ async def next_attempt(
         return known.end_to_end_id
     if row.state is not PaymentState.REJECTED or row.retry_at is None:
         return name
-    if await is_contradicted(connection, row):
+    contradicted = await is_contradicted(connection, row)
+    if contradicted or (blocks := blocks_of(sheet, waiting)):
         await execute(connection, _NO_RETRY, (row.id,))
-        await purpose.fail(connection, row, Ending(at, row.reason))
+        reason = row.reason if contradicted else blocks[0].value
+        await purpose.fail(connection, row, Ending(at, reason))
         return name
     waiting = await purpose.locked(connection, row, WithdrawalState.REMITTING)
     payment = NewPayment(
