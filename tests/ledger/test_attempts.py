@@ -21,6 +21,7 @@ from tillkeeper.sealing import KeyRing
 
 SECOND = timedelta(seconds=1)
 FAILED = "WITHDRAWAL_FAILED"
+ITS_BANK = "中国建设银行上海分行"
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -272,10 +273,10 @@ class TestChoice:
     ) -> None:
         """P-71, C-07: the payee is frozen anew when the second one agrees."""
         _, item = failed
-        other = ReturnTo(account=OTHER_ACCOUNT)
+        other = ReturnTo(account=OTHER_ACCOUNT, bank_name=ITS_BANK)
         shown = await cashier.choose(item, ItemAction.RETRY_CORRECTED, return_to=other)
         assert shown.proposal is not None
-        assert shown.proposal.payee_differs == ("account",)
+        assert shown.proposal.payee_differs == ("account", "bank_name")
         assert shown.proposal.payee_account == f"****{OTHER_ACCOUNT[-4:]}"
         assert (await cashier.stands())[0] == "FAILED_MANUAL"
         with refused(Code.OWN_PROPOSAL):
@@ -292,7 +293,7 @@ class TestChoice:
     ) -> None:
         """C-07: neither proposes nor approves he another account, however he writes himself."""
         _, item = failed
-        other = ReturnTo(account=OTHER_ACCOUNT)
+        other = ReturnTo(account=OTHER_ACCOUNT, bank_name=ITS_BANK)
         with refused(Code.OWN_REQUEST):
             await cashier.choose(item, ItemAction.RETRY_CORRECTED, "U1", return_to=other)
         shown = await cashier.choose(item, ItemAction.RETRY_CORRECTED, return_to=other)

@@ -10,7 +10,7 @@ from ledger.deciding import Deciding
 from ledger.payment_rows import opened_terms, payment_view, sealed_terms
 from ledger.withdrawals import Withdrawals
 from tests.ledger.payout_support import Cashier
-from tests.ledger.withdrawal_support import AT, bank
+from tests.ledger.withdrawal_support import ACCOUNT, AT, OTHER_ACCOUNT, bank
 from tests.tokens import VERIFIER
 from tests.workflows.support import refused
 from tillkeeper.contracts.errors import Code
@@ -96,3 +96,56 @@ class TestStored:
         bad = terms.creditor.model_copy(update={"name": LONG})
         with refused(Code.FIELD_INVALID):
             sealed_terms(euros.ring, "P1", terms.model_copy(update={"creditor": bad}))
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def yuan(engine: AsyncEngine, ring: KeyRing) -> Cashier:
+    """A merchant whose 2,000.00 yuan the bank refused to pay: the account is closed."""
+    made = Cashier(engine, ring)
+    await made.counter.account()
+    name = await made.remitting()
+    await made.sending(name)
+    await made.says(name, "RJCT", "AC04")
+    return made
+
+
+class TestBank:
+    async def test_another_account_has_its_bank_from_the_proposal_alone(
+        self, euros: Cashier
+    ) -> None:
+        """P-71: the old bank's name would send the money to the wrong bank."""
+        iban = "DE02120300000000202051"
+        shown = await euros.choose(
+            await euros.item(FAILED), ItemAction.RETRY_CORRECTED,
+            return_to=ReturnTo(account=iban, bic="BYLADEM1001"),
+        )  # fmt: skip
+        assert shown.proposal is not None
+        assert shown.proposal.payee_differs == ("account", "bank_name", "bic")
+        await euros.confirm(shown)
+        payee = (await second(euros)).creditor
+        assert (payee.account, payee.bic) == (iban, "BYLADEM1001")
+        assert (payee.name, payee.bank_name, payee.clearing_code) == ("Acme GmbH", None, None)
+
+    async def test_another_account_of_no_known_bank_is_refused(self, yuan: Cashier) -> None:
+        """An account that is no IBAN says nothing of its bank."""
+        with refused(Code.PAYMENT_DATA_MISSING):
+            await yuan.choose(
+                await yuan.item(FAILED), ItemAction.RETRY_CORRECTED,
+                return_to=ReturnTo(account=OTHER_ACCOUNT),
+            )  # fmt: skip
+        assert await yuan.items() == [(FAILED, "OPEN")]
+
+    @pytest.mark.parametrize("account", [None, ACCOUNT, f"{ACCOUNT[:4]} {ACCOUNT[4:]}"])
+    async def test_the_same_account_keeps_its_bank(
+        self, yuan: Cashier, account: str | None
+    ) -> None:
+        """The name alone is corrected; spaces make no other account."""
+        shown = await yuan.choose(
+            await yuan.item(FAILED), ItemAction.RETRY_CORRECTED,
+            return_to=ReturnTo(name="甲乙商贸有限公司", account=account),
+        )  # fmt: skip
+        assert shown.proposal is not None
+        assert shown.proposal.payee_differs == ("name",)
+        await yuan.confirm(shown)
+        payee = (await second(yuan)).creditor
+        assert (payee.account, payee.bank_name) == (ACCOUNT, "中国工商银行 北京分行")
