@@ -14,6 +14,7 @@ import typer
 from pydantic import ValidationError
 from rich.markup import escape
 from rich.table import Table
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from console.asking import identifier, with_house
 from console.connection import House
@@ -30,6 +31,7 @@ from console.output import (
 from ledger.engine import in_transaction
 from ledger.payment_rows import (
     PaymentRow,
+    goes_on,
     latest_payments,
     open_payments,
     payment_view,
@@ -44,7 +46,8 @@ def payments(
     restart: Annotated[
         str | None,
         typer.Option(
-            "--restart", help="Start the run of the payment with this id, if it has none."
+            "--restart",
+            help="Start the run of the payment with this id, of whichever attempt, if it has none.",
         ),
     ] = None,
     every: Annotated[
@@ -95,15 +98,20 @@ def _print(found: Sequence[PayoutView], now: datetime) -> None:
 
 
 def _restart(name: str) -> None:
-    async def work(house: House) -> PayoutView:
-        row = await in_transaction(house.engine, lambda c: read_payment(c, name))
-        if row.state.open:
-            await (await house.tillkeeper()).start_payout(name)
-        return payment_view(house.ring, row, datetime.now(UTC))
+    async def work(house: House) -> tuple[PaymentRow, bool]:
+        async def look(connection: AsyncConnection) -> tuple[PaymentRow, bool]:
+            row = await read_payment(connection, name)
+            return row, await goes_on(connection, row.run)
 
-    view = with_house(work)
-    body = {"workflow_id": payout_workflow_id(name), "state": view.state.value}
-    show(body | {"started": view.state.open}, f"Payment {name}")
+        row, begins = await in_transaction(house.engine, look)
+        if begins:
+            # All attempts are in the run of the first; it finds the one that it has come to.
+            await (await house.tillkeeper()).start_payout(row.run)
+        return row, begins
+
+    row, begins = with_house(work)
+    body = {"workflow_id": payout_workflow_id(row.run), "state": row.state.value}
+    show(body | {"started": begins}, f"Payment {name}")
 
 
 def _age_s(one: PayoutView, now: datetime) -> int:

@@ -38,8 +38,22 @@ _READ_SUBJECT: Final = f"{_COLUMNS} WHERE subject = $1"
 
 _LOCK: Final = f"{_COLUMNS} WHERE id = ANY($1::bigint[]) ORDER BY id FOR NO KEY UPDATE"
 
-_OPEN: Final = f"""{_COLUMNS}
- WHERE state IN ('RECORDED', 'SENT', 'UNCLEAR', 'ACCEPTED') ORDER BY recorded_at, id LIMIT $1"""
+# A refused attempt is on its way where the next one is due; an older one has been followed.
+_OPEN: Final = f"""
+SELECT * FROM (
+{_COLUMNS} WHERE state IN ('RECORDED', 'SENT', 'UNCLEAR', 'ACCEPTED')
+ UNION ALL
+{_COLUMNS} WHERE state = 'REJECTED' AND retry_at IS NOT NULL
+   AND id IN (SELECT payment FROM withdrawals WHERE state = 'REMITTING')) p
+ ORDER BY recorded_at, id LIMIT $1"""
+
+_GOES_ON: Final = """
+SELECT EXISTS (SELECT FROM payments p
+                WHERE (p.run = $1 OR p.end_to_end_id = $1)
+                  AND (p.state IN ('RECORDED', 'SENT', 'UNCLEAR', 'ACCEPTED')
+                       OR (p.state = 'REJECTED' AND p.retry_at IS NOT NULL
+                           AND EXISTS (SELECT FROM withdrawals w
+                                        WHERE w.payment = p.id AND w.state = 'REMITTING'))))"""
 
 _LATEST: Final = f"{_COLUMNS} ORDER BY id DESC LIMIT $1"
 
@@ -140,8 +154,16 @@ async def payment_of(connection: AsyncConnection, subject: str) -> PaymentRow | 
 
 
 async def open_payments(connection: AsyncConnection, limit: int) -> list[PaymentRow]:
-    """Payments whose end is still to come, the oldest first: each must have its run."""
+    """Payments whose end is still to come, the oldest first: each must have its run.
+
+    A refused one that is to be tried again is on its way, too.
+    """
     return [payment_row(row) for row in await fetch(connection, _OPEN, (limit,))]
+
+
+async def goes_on(connection: AsyncConnection, run: str) -> bool:
+    """Whether any attempt of the run with that first end-to-end id is still on its way."""
+    return bool((await fetch(connection, _GOES_ON, (run,)))[0][0])
 
 
 async def latest_payments(connection: AsyncConnection, limit: int) -> list[PaymentRow]:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import secrets
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.service import RPCError
 
 from ledger.engine import execute, in_transaction
 from ledger.payment_rows import opened_terms
 from tests.console.support import Till
 from tests.ledger.payout_support import Cashier
 from tests.stack import engine_on
+from tests.workflows.support import eventually
+from tillkeeper.contracts.payment import PayoutView, payout_workflow_id
 from tillkeeper.sealing import KeyRing
 
 
@@ -44,6 +51,78 @@ async def spoil(cashier: Cashier, owner_url: str, name: str) -> None:
     sql = "UPDATE payments SET creditor_sealed = $2 WHERE end_to_end_id = $1"
     async with engine_on(owner_url) as owner:
         await in_transaction(owner, lambda c: execute(c, sql, (name, sealed)))
+
+
+async def refused(cashier: Cashier, code: str, ago: timedelta = timedelta()) -> str:
+    """A first attempt that the bank has just refused, or so long ago."""
+    at = datetime.now(UTC) - ago
+    # The servers are shared by all tests, and a payment's id is its request's for ever.
+    name = await cashier.remitting(request=f"W{secrets.randbelow(10**9)}")
+    await cashier.sending(name, at)
+    await cashier.says(name, "RJCT", code, at=at)
+    return name
+
+
+class TestOnItsWay:
+    async def test_what_is_to_be_tried_again_is_listed_until_the_next_attempt_is(
+        self, cashier: Cashier, command: Till
+    ) -> None:
+        """S-44: a refused payment with a date for the next one is on its way, each money once."""
+        first = await refused(cashier, "AB07")
+        listed = (await command.said("bank", "payments"))["payments"]
+        assert [(one["end_to_end_id"], one["state"]) for one in listed] == [(first, "REJECTED")]
+        second = await cashier.following(first)
+        listed = (await command.said("bank", "payments"))["payments"]
+        assert [(one["end_to_end_id"], one["state"]) for one in listed] == [(second, "RECORDED")]
+
+    async def test_what_a_person_decides_on_is_not_on_its_way(
+        self, cashier: Cashier, command: Till
+    ) -> None:
+        """P-71: it is in the inbox."""
+        await refused(cashier, "AC04")
+        assert (await command.said("bank", "payments"))["payments"] == []
+
+
+class TestRestart:
+    async def test_by_the_id_of_a_later_attempt_the_run_of_all_begins(
+        self, cashier: Cashier, till: Till, client: Client
+    ) -> None:
+        """S-44: it comes to that attempt by itself, and nothing runs under the attempt's own id."""
+        first = await refused(cashier, "AB07", timedelta(hours=1))
+        second = await cashier.following(first)
+        said = await till.said("bank", "payments", "--restart", second)
+        assert (said["workflow_id"], said["started"]) == (payout_workflow_id(first), True)
+        handle = client.get_workflow_handle(payout_workflow_id(first))
+
+        async def comes_to_it() -> bool:
+            view = await handle.query("view", result_type=PayoutView)
+            return bool(view.end_to_end_id == second and view.needs_person)
+
+        await eventually(comes_to_it)
+        with pytest.raises(RPCError):
+            await client.get_workflow_handle(payout_workflow_id(second)).describe()
+        await handle.terminate()
+
+    async def test_what_is_to_be_tried_again_is_begun(
+        self, cashier: Cashier, till: Till, client: Client
+    ) -> None:
+        """S-44: refused for now, and its run is gone."""
+        first = await refused(cashier, "AM14")
+        said = await till.said("bank", "payments", "--restart", first)
+        assert (said["state"], said["started"]) == ("REJECTED", True)
+        handle = client.get_workflow_handle(payout_workflow_id(first))
+        assert (await handle.describe()).status is WorkflowExecutionStatus.RUNNING
+        await handle.terminate()
+
+    async def test_what_is_decided_is_not_begun(
+        self, cashier: Cashier, till: Till, client: Client
+    ) -> None:
+        """P-71: a person decides what follows."""
+        first = await refused(cashier, "AC04")
+        said = await till.said("bank", "payments", "--restart", first)
+        assert (said["state"], said["started"]) == ("REJECTED", False)
+        with pytest.raises(RPCError):
+            await client.get_workflow_handle(payout_workflow_id(first)).describe()
 
 
 class TestUnreadable:
