@@ -23,19 +23,19 @@ from ledger.payments import (
     audit_payment,
     deciding_sheet,
     payment_refused,
+    record_no,
     record_payment,
-    record_said,
 )
 from ledger.purposes import Ending, Withdrawal, payment_item, purpose_of
 from ledger.reserves import blocks_of
 from ledger.withdrawal_rows import PAY, WithdrawalRow
 from ledger.workitems import open_items
-from tillkeeper.contracts.bank import PaymentStatus, StatusLevel
+from tillkeeper.contracts.bank import PaymentStatus
 from tillkeeper.contracts.errors import Code, Rejected
 from tillkeeper.contracts.payment import PaymentState, Rail
 from tillkeeper.contracts.withdrawal import WithdrawalState
 from tillkeeper.contracts.workitem import ItemKind
-from tillkeeper.rules.payments import DUPLICATE, REJECTED, RULES
+from tillkeeper.rules.payments import DUPLICATE, RULES
 from tillkeeper.rules.payouts import NOT_FOUND, NOT_PAID, is_proven_absent, next_rail
 from tillkeeper.sealing import KeyRing
 
@@ -157,7 +157,7 @@ async def record_absence(
     if (await fetch(connection, _HAD, (row.id, sorted(DUPLICATE))))[0][0]:
         return
     if is_proven_absent(row.sending_at, at, visibility):
-        await record_said(connection, row, [_no(name, NOT_FOUND)], source, at)
+        await record_no(connection, row, NOT_FOUND, source, at)
         await payment_refused(connection, sheet, row, Ending(at, NOT_FOUND))
         await sheet.write()
 
@@ -169,7 +169,7 @@ async def record_proof(
 
     What it says afterwards contradicts them, whatever the clocks say. ``row`` is locked.
     """
-    await record_said(connection, row, [_no(row.end_to_end_id, NOT_PAID)], source, at)
+    await record_no(connection, row, NOT_PAID, source, at)
 
 
 async def record_several(connection: AsyncConnection, name: str, at: datetime) -> None:
@@ -252,10 +252,3 @@ def _attempts(row: PaymentRow) -> list[str]:
     if not pay:
         return [row.subject]
     return [f"{whole}{pay}{number}" for number in range(1, row.attempt + 1)]
-
-
-def _no(name: str, reason: str) -> PaymentStatus:
-    level = StatusLevel.TRANSACTION
-    return PaymentStatus(
-        level=level, stated_at=level, status=REJECTED, end_to_end_id=name, reasons=(reason,)
-    )

@@ -39,7 +39,7 @@ from tillkeeper.contracts.payment import PaymentState, PaymentTerms, Rail
 from tillkeeper.contracts.workitem import ItemKind, Outcome
 from tillkeeper.rules.days import day_bounds
 from tillkeeper.rules.payments import REJECTED, RULES, after_status, is_overdue, said_about
-from tillkeeper.rules.payouts import failure_class, retry_at
+from tillkeeper.rules.payouts import OURS, failure_class, retry_at
 from tillkeeper.sealing import KeyRing
 
 OTHER_REASON: Final = "OTHER"
@@ -297,6 +297,13 @@ async def record_said(
         await execute(connection, _SAID, (row.id, source, status, reasons, at))
 
 
+async def record_no(
+    connection: AsyncConnection, row: PaymentRow, reason: str, source: str, at: datetime
+) -> None:
+    """Keep a no of ``OURS`` among what the bank said: what is asked later weighs both."""
+    await execute(connection, _SAID, (row.id, source, REJECTED, json.dumps([reason]), at))
+
+
 async def _follow(
     connection: AsyncConnection,
     sheet: Sheet,
@@ -356,8 +363,9 @@ def _jitter(row: PaymentRow) -> int:
 
 
 def _code(reasons: Sequence[str]) -> str | None:
-    """The first reason that is a code."""
+    """The first reason of a bank that is a code; no text of a bank is one of our reasons."""
     for reason in reasons:
         if reason:
-            return reason if _REASON.fullmatch(reason) else OTHER_REASON
+            is_code = _REASON.fullmatch(reason) and reason not in OURS
+            return reason if is_code else OTHER_REASON
     return None

@@ -136,6 +136,20 @@ class TestRecordAbsence:
         await cashier.absent(name, AT + 2 * VISIBLE)
         assert (await cashier.payment(name)).state is PaymentState.ACCEPTED
 
+    @pytest.mark.parametrize("text", ["NOTFOUND", "NOTPAID"])
+    async def test_a_banks_own_text_is_none_of_our_reasons(
+        self, cashier: Cashier, text: str
+    ) -> None:
+        """S-44, P-71: a reason that nobody here knows is a person's, and proves nothing more."""
+        name = await cashier.remitting()
+        await cashier.sending(name)
+        await cashier.says(name, "RJCT", text)
+        row = await cashier.payment(name)
+        assert (row.reason, row.failure, row.retry_at) == ("OTHER", FailureClass.NEVER, None)
+        assert await cashier.stands() == ("FAILED_MANUAL", "OTHER", 1)
+        [word] = await cashier.counter.rows("SELECT reasons::text FROM payment_statuses")
+        assert word.reasons == '["OTHER"]'
+
     async def test_several_payments_are_work_and_no_answer(self, cashier: Cashier) -> None:
         """C-12, F08: the bank forgot the first."""
         name = await cashier.remitting()
@@ -210,7 +224,7 @@ class TestNextAttempt:
         shown = await cashier.choose(debit, ItemAction.PAYMENT, target=name)
         done = await cashier.confirm(shown)
         assert (done.payment, done.paid_for) == (name, "withdrawal/M1/W1/pay/1")
-        assert await cashier.stands() == ("PAID", "NOTFOUND", 1)
+        assert await cashier.stands() == ("PAID", None, 1)
         assert await cashier.items() == [("UNKNOWN_DEBIT", "PAID"), (FAILED, "RESOLVED")]
         await cashier.verified()
 
@@ -265,7 +279,8 @@ class TestChoice:
             cashier.ring, await cashier.payment(name)
         )
         await cashier.debited(row.end_to_end_id)
-        assert (await cashier.stands())[0] == "PAID"
+        assert await cashier.stands() == ("PAID", None, 2)
+        assert (await cashier.counter.read()).reason == ""
         await cashier.verified()
 
     async def test_a_corrected_account_needs_two_people(

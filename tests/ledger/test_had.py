@@ -8,9 +8,8 @@ import pytest
 import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from ledger.payments import deciding_sheet, note_overdue, payment_refused, record_said
+from ledger.payments import deciding_sheet, note_overdue, payment_refused, record_no
 from ledger.purposes import Ending
-from tests.ledger.payment_support import said
 from tests.ledger.payout_support import VISIBLE, Cashier
 from tests.ledger.withdrawal_support import AT
 from tests.workflows.support import refused
@@ -113,8 +112,7 @@ async def _decided_not_found(cashier: Cashier, name: str) -> None:
 
     async def work(connection: AsyncConnection) -> None:
         sheet = await deciding_sheet(connection, [row])
-        word = said("RJCT", name, NOT_FOUND)
-        await record_said(connection, row, [word], "h", AT + VISIBLE)
+        await record_no(connection, row, NOT_FOUND, "h", AT + VISIBLE)
         await payment_refused(connection, sheet, row, Ending(AT + VISIBLE, NOT_FOUND))
         await sheet.write()
 
