@@ -40,6 +40,7 @@ from ledger.payment_rows import (
 from tillkeeper.contracts.errors import Broken
 from tillkeeper.contracts.money import format_amount
 from tillkeeper.contracts.payment import PayoutView, payout_workflow_id
+from tillkeeper.rules.profiles import profile
 
 
 def payments(
@@ -82,7 +83,7 @@ def _views(
     views, bad = [], []
     for row in rows:
         try:
-            views.append(payment_view(house.ring, row, now))
+            views.append(payment_view(house.ring, row, now, profile(house.profile)))
         except (Broken, ValidationError) as error:
             bad.append(unreadable(row.end_to_end_id, error))
     return views, bad

@@ -20,6 +20,7 @@ from tillkeeper.contracts.errors import Code, Rejected, rejected_from
 from tillkeeper.contracts.payment import FailureClass, PaymentState, PaymentTerms, PayoutView, Rail
 from tillkeeper.rules.names import masked_name, masked_number
 from tillkeeper.rules.payments import is_overdue
+from tillkeeper.rules.profiles import PrepaidProfile
 from tillkeeper.sealing import KeyRing
 
 PAYMENT_FIELDS: Final = """
@@ -189,7 +190,9 @@ async def named_payments(connection: AsyncConnection, names: list[str]) -> list[
     return await fetch(connection, _NAMED, (names,))
 
 
-def payment_view(ring: KeyRing, row: PaymentRow, at: datetime) -> PayoutView:
+def payment_view(
+    ring: KeyRing, row: PaymentRow, at: datetime, profile: PrepaidProfile
+) -> PayoutView:
     """What people see at ``at``; the payee is masked (C-11)."""
     creditor = opened_terms(ring, row).creditor
     return PayoutView(
@@ -211,7 +214,7 @@ def payment_view(ring: KeyRing, row: PaymentRow, at: datetime) -> PayoutView:
         recorded_at=row.recorded_at,
         sent_at=row.sent_at,
         decided_at=row.decided_at,
-        overdue=is_overdue(row.state, row.waits_since, at),
+        overdue=is_overdue(row.state, row.waits_since, at, profile.payout_deadline(row.rail)),
         steps=_steps(row),
     )
 

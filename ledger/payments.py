@@ -40,6 +40,7 @@ from tillkeeper.contracts.workitem import ItemKind, Outcome
 from tillkeeper.rules.days import day_bounds
 from tillkeeper.rules.payments import REJECTED, RULES, after_status, is_overdue, said_about
 from tillkeeper.rules.payouts import OURS, failure_class, retry_at
+from tillkeeper.rules.profiles import PrepaidProfile
 from tillkeeper.sealing import KeyRing
 
 OTHER_REASON: Final = "OTHER"
@@ -269,10 +270,12 @@ async def payment_refused(
     await purpose.refused(sheet, row, ending)
 
 
-async def note_overdue(connection: AsyncConnection, payment: int, at: datetime) -> None:
-    """Open work where the bank has been silent for too long (C-12); it stays one item."""
+async def note_overdue(
+    connection: AsyncConnection, payment: int, at: datetime, profile: PrepaidProfile
+) -> None:
+    """Open work where the bank has been silent beyond the rail's deadline (C-12); one item."""
     row = await locked_payment(connection, payment)
-    if is_overdue(row.state, row.waits_since, at):
+    if is_overdue(row.state, row.waits_since, at, profile.payout_deadline(row.rail)):
         item = payment_item(ItemKind.PAYMENT_OVERDUE, row, row.state.value)
         await open_items(connection, [item], at=at)
 

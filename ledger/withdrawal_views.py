@@ -153,7 +153,7 @@ class WithdrawalViews:
         if row.payment is None:
             return None
         payment = await payment_by_id(connection, row.payment)
-        return payment_view(self._ring, payment, at)
+        return payment_view(self._ring, payment, at, self._profile)
 
 
 def withdrawal_steps(row: WithdrawalRow) -> tuple[Step, ...]:

@@ -91,7 +91,7 @@ class TestStored:
         """A copy is not checked by itself; what is sealed is."""
         row = await euros.counter.rows("SELECT end_to_end_id FROM payments")
         payment = await euros.payment(row[0].end_to_end_id)
-        assert payment_view(euros.ring, payment, AT).payee
+        assert payment_view(euros.ring, payment, AT, euros.counter.profile).payee
         terms = opened_terms(euros.ring, payment)
         bad = terms.creditor.model_copy(update={"name": LONG})
         with refused(Code.FIELD_INVALID):

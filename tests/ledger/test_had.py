@@ -17,9 +17,11 @@ from tillkeeper.contracts.errors import Code
 from tillkeeper.contracts.payment import PaymentState
 from tillkeeper.contracts.workitem import ItemAction
 from tillkeeper.rules.payouts import NOT_FOUND
+from tillkeeper.rules.profiles import JD_PREPAID_2023_11
 from tillkeeper.sealing import KeyRing
 
 FAILED = "WITHDRAWAL_FAILED"
+PROFILE = JD_PREPAID_2023_11
 HAD = [
     ("RCVD",), ("PART",), ("PATC",), ("ACTC",), ("PDNG",), ("XX99",), ("no code at all",),
     ("RJCT", "AM05"), ("RJCT", "DU01"), ("RJCT", "DUPL"),
@@ -51,7 +53,9 @@ class TestNotFound:
         row = await cashier.payment(name)
         assert (row.state, row.reason) == (open_as, None)
         assert await cashier.following(name, AT + 101 * VISIBLE) == name
-        await cashier.counter.run(lambda c: note_overdue(c, row.id, AT + timedelta(days=4)))
+        await cashier.counter.run(
+            lambda c: note_overdue(c, row.id, AT + timedelta(days=4), PROFILE)
+        )
         assert await cashier.items() == [("PAYMENT_OVERDUE", "OPEN")]
         await cashier.debited(name)
         assert (await cashier.stands())[0] == "PAID"
@@ -99,7 +103,9 @@ class TestContradicted:
         await cashier.sending(name)
         await cashier.says(name, "RCVD")
         row = await cashier.payment(name)
-        await cashier.counter.run(lambda c: note_overdue(c, row.id, AT + timedelta(days=4)))
+        await cashier.counter.run(
+            lambda c: note_overdue(c, row.id, AT + timedelta(days=4), PROFILE)
+        )
         shown = await cashier.choose(await cashier.item("PAYMENT_OVERDUE"), ItemAction.NOT_PAID)
         await cashier.confirm(shown)
         await cashier.choose(await cashier.item(FAILED), ItemAction.RETURN_TO_AVAILABLE)

@@ -66,6 +66,12 @@ def _pain002(name: str, status: str, reason: str | None) -> bytes:
 </TxInfAndSts></OrgnlPmtInfAndSts></CstmrPmtStsRpt></Document>""".encode()
 
 
+async def overdue(teller: Teller) -> list[tuple[str, str | None]]:
+    """Kind and outcome of the items about a bank's silence."""
+    sql = "SELECT kind, outcome FROM work_items WHERE kind = 'PAYMENT_OVERDUE'"
+    return [(row.kind, row.outcome) for row in await teller.counter.rows(sql)]
+
+
 class TestHad:
     @pytest.mark.parametrize("word", [("RCVD", None), ("RJCT", "AM05")])
     async def test_not_found_after_the_delay_pays_by_no_second_rail(
@@ -88,6 +94,32 @@ class TestHad:
             await eventually(asked_after_the_delay)
             await asyncio.sleep(1)
             assert await teller.payments() == [("UNCLEAR", "http", 1)]
+            assert await overdue(teller) == []
             assert (await teller.ends(handle)).state is PaymentState.PAID
         assert len(teller.bank.movements()) == 1
         await teller.agree()
+
+    async def test_the_doors_deadline_is_kept_at_the_next_question(
+        self, resting: Teller, temporal: WorkflowEnvironment
+    ) -> None:
+        """C-12: an hour here, where the run looks at silence after three days."""
+        hour = {"payout_deadline_http": timedelta(hours=1)}
+        profile = resting.platform.house.profile.model_copy(update=hour)
+        house = dataclasses.replace(resting.platform.house, profile=profile)
+        platform = dataclasses.replace(resting.platform, house=house)
+        teller = dataclasses.replace(resting, platform=platform)
+        teller = teller.with_door(Blind(house.door))
+        name = await teller.remitting()
+        async with teller.platform.worker():
+            handle = await teller.start(name)
+            await teller.reaches(handle, PaymentState.UNCLEAR)
+            await imported(teller.platform, _pain002(name, "RCVD", None))
+            await temporal.fast_forward(handle, timedelta(hours=3))
+
+            async def told() -> bool:
+                return await overdue(teller) == [("PAYMENT_OVERDUE", None)]
+
+            await eventually(told)
+            assert (await teller.view(handle)).overdue
+            assert (await teller.ends(handle)).state is PaymentState.PAID
+        assert await overdue(teller) == [("PAYMENT_OVERDUE", "RESOLVED")]
