@@ -132,7 +132,7 @@ class PayoutActivities(PayoutDoor):
 
         async def work(connection: AsyncConnection) -> PayoutView:
             row = await read_payment(connection, command.end_to_end_id)
-            await note_overdue(connection, row.id, command.at)
+            await note_overdue(connection, row.id, command.at, self._house.profile)
             return await self._view(connection, command)
 
         return await one_transaction(self._house.engine, work)
@@ -169,6 +169,8 @@ class PayoutActivities(PayoutDoor):
             async def work(connection: AsyncConnection) -> PayoutView:
                 await self._answered(connection, command, answer, heard)
                 await record_question(connection, command.end_to_end_id, command.at)
+                # A rail's deadline may be over before the run looks at a bank's silence.
+                await note_overdue(connection, row.id, command.at, self._house.profile)
                 return await self._view(connection, command)
 
             return await self._in(work)
@@ -217,7 +219,7 @@ class PayoutActivities(PayoutDoor):
 
     async def _view(self, connection: AsyncConnection, command: PayoutCommand) -> PayoutView:
         row = await read_payment(connection, command.end_to_end_id)
-        view = payment_view(self._house.ring, row, command.at)
+        view = payment_view(self._house.ring, row, command.at, self._house.profile)
         if row.sending_at is None:
             return view
         due = next_ask(view, row.sending_at, (row.asked_at, row.asked), self._house.visibility)

@@ -6,28 +6,49 @@ the payment's run asks the database first, and its file is the same bytes under 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 from rich.markup import escape
 from rich.table import Table
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from console.asking import identifier, with_house
 from console.connection import House
-from console.output import AsJson, answer, json_wanted, people, presentable, show
+from console.output import (
+    AsJson,
+    answer,
+    end_unreadable,
+    json_wanted,
+    people,
+    presentable,
+    show,
+    unreadable,
+)
 from ledger.engine import in_transaction
-from ledger.payment_rows import latest_payments, open_payments, payment_view, read_payment
+from ledger.payment_rows import (
+    PaymentRow,
+    goes_on,
+    latest_payments,
+    open_payments,
+    payment_view,
+    read_payment,
+)
+from tillkeeper.contracts.errors import Broken
 from tillkeeper.contracts.money import format_amount
 from tillkeeper.contracts.payment import PayoutView, payout_workflow_id
+from tillkeeper.rules.profiles import profile
 
 
 def payments(
     restart: Annotated[
         str | None,
         typer.Option(
-            "--restart", help="Start the run of the payment with this id, if it has none."
+            "--restart",
+            help="Start the run of the payment with this id, of whichever attempt, if it has none.",
         ),
     ] = None,
     every: Annotated[
@@ -42,17 +63,33 @@ def payments(
         return
     now = datetime.now(UTC)
 
-    async def work(house: House) -> list[PayoutView]:
-        async def read(connection: AsyncConnection) -> list[PayoutView]:
-            rows = await (latest_payments if every else open_payments)(connection, limit)
-            return [payment_view(house.ring, row, now) for row in rows]
+    async def work(house: House) -> tuple[list[PayoutView], list[dict[str, str]]]:
+        read = latest_payments if every else open_payments
+        rows = await in_transaction(house.engine, lambda c: read(c, limit))
+        return _views(house, rows, now)
 
-        return await in_transaction(house.engine, read)
-
-    found = with_house(work)
+    found, bad = with_house(work)
     if json_wanted():
-        answer({"payments": [_body(one, now) for one in found]})
-        return
+        answer({"payments": [_body(one, now) for one in found], "unreadable": bad})
+    else:
+        _print(found, now)
+    end_unreadable(bad)
+
+
+def _views(
+    house: House, rows: Sequence[PaymentRow], now: datetime
+) -> tuple[list[PayoutView], list[dict[str, str]]]:
+    """What can be shown, and the ids of what cannot be: a bad row hides no other one."""
+    views, bad = [], []
+    for row in rows:
+        try:
+            views.append(payment_view(house.ring, row, now, profile(house.profile)))
+        except (Broken, ValidationError) as error:
+            bad.append(unreadable(row.end_to_end_id, error))
+    return views, bad
+
+
+def _print(found: Sequence[PayoutView], now: datetime) -> None:
     table = Table(title="Payments", title_justify="left")
     for heading in ("id", "state", "age", "amount", "payee", "account", "file", ""):
         table.add_column(heading, justify="right" if heading in ("age", "amount") else "left")
@@ -62,15 +99,20 @@ def payments(
 
 
 def _restart(name: str) -> None:
-    async def work(house: House) -> PayoutView:
-        row = await in_transaction(house.engine, lambda c: read_payment(c, name))
-        if row.state.open:
-            await (await house.tillkeeper()).start_payout(name)
-        return payment_view(house.ring, row, datetime.now(UTC))
+    async def work(house: House) -> tuple[PaymentRow, bool]:
+        async def look(connection: AsyncConnection) -> tuple[PaymentRow, bool]:
+            row = await read_payment(connection, name)
+            return row, await goes_on(connection, row.run)
 
-    view = with_house(work)
-    body = {"workflow_id": payout_workflow_id(name), "state": view.state.value}
-    show(body | {"started": view.state.open}, f"Payment {name}")
+        row, begins = await in_transaction(house.engine, look)
+        if begins:
+            # All attempts are in the run of the first; it finds the one that it has come to.
+            await (await house.tillkeeper()).start_payout(row.run)
+        return row, begins
+
+    row, begins = with_house(work)
+    body = {"workflow_id": payout_workflow_id(row.run), "state": row.state.value}
+    show(body | {"started": begins}, f"Payment {name}")
 
 
 def _age_s(one: PayoutView, now: datetime) -> int:

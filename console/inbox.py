@@ -146,7 +146,10 @@ def propose(
     return_to: Annotated[
         Path | None,
         typer.Option(
-            "--to", help="Of a return: JSON with name, account, bank_name, bic, clearing_code."
+            "--to",
+            help="Whom a return or RETRY_CORRECTED pays: a JSON file with name, account, "
+            "bank_name, bic, clearing_code. What is left out stays as it was; another account "
+            "needs its own bank (an IBAN needs none).",
         ),
     ] = None,
     actor: Actor = ACTOR,

@@ -14,12 +14,18 @@ from enum import Enum
 from typing import Annotated, Any, Final
 
 import typer
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tillkeeper.contracts.errors import Broken, Reason, Rejected, TillkeeperError
+from tillkeeper.contracts.errors import (
+    Broken,
+    Reason,
+    Rejected,
+    TillkeeperError,
+    rejected_from,
+)
 from tillkeeper.contracts.money import format_amount
 from tillkeeper.rules.days import BUSINESS_ZONE, zone
 
@@ -116,6 +122,21 @@ def _presented(name: str, value: Any, currency: str) -> Any:
     if isinstance(value, list | tuple):
         return [_presented("", item, currency) for item in value]
     return value
+
+
+def unreadable(name: str, error: Broken | ValidationError) -> dict[str, str]:
+    """A row of a list that cannot be read: its id and the first code why; the others are shown."""
+    code = error.code if isinstance(error, Broken) else rejected_from(error).reasons[0].code
+    return {"id": name, "code": code}
+
+
+def end_unreadable(rows: Sequence[Mapping[str, str]]) -> None:
+    """End with 1 where rows of a list could not be read, after the list was told."""
+    if not rows:
+        return
+    for row in rows if not _Mode.json else ():
+        errors().print(f"UNREADABLE: {row['id']}: what is stored cannot be read: {row['code']}")
+    raise typer.Exit(EXIT_BROKEN)
 
 
 def refuse(error: TillkeeperError) -> None:

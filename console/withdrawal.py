@@ -5,10 +5,12 @@ Reads the database, which knows what an ended run does not; payee and account ar
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 import typer
+from pydantic import ValidationError
 from rich.markup import escape
 from rich.table import Table
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -25,11 +27,20 @@ from console.asking import (
     with_house,
 )
 from console.connection import House
-from console.output import AsJson, answer, json_wanted, people, presentable, show
+from console.output import (
+    AsJson,
+    answer,
+    end_unreadable,
+    json_wanted,
+    people,
+    presentable,
+    show,
+    unreadable,
+)
 from ledger.engine import in_transaction
 from ledger.withdrawal_rows import listed, read
 from ledger.withdrawal_views import WithdrawalViews
-from tillkeeper.contracts.errors import Code, Rejected
+from tillkeeper.contracts.errors import Broken, Code, Rejected
 from tillkeeper.contracts.money import format_amount, parse_amount
 from tillkeeper.contracts.withdrawal import (
     CancelWithdrawal,
@@ -44,6 +55,18 @@ app = typer.Typer(help="Withdrawals to the bound bank account.", no_args_is_help
 LIST_MAX: Final = 1_000
 
 Limit = Annotated[int, typer.Option("--limit", min=1, max=LIST_MAX)]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The withdrawals of a list; ``unreadable`` names those that cannot be shown, and why."""
+
+    views: list[WithdrawalView] = field(default_factory=list)
+    unreadable: list[dict[str, str]] = field(default_factory=list)
+
+    def more_than(self, limit: int) -> bool:
+        """Whether there are more than ``limit`` of both."""
+        return len(self.views) + len(self.unreadable) > limit
 
 
 # A negative amount is an amount to refuse, not an option.
@@ -98,8 +121,8 @@ def list_(
     """List requests, the oldest first; without --state those that are still open."""
     whose = None if merchant is None else identifier(merchant, "merchant")
     states = [one for one in WithdrawalState if one.open] if state is None else [state]
-    views = with_house(lambda house: found(house, states, limit, merchant=whose))
-    show_list(views, "Withdrawals", limit)
+    shown = with_house(lambda house: found(house, states, limit, merchant=whose))
+    show_list(shown, "Withdrawals", limit)
 
 
 @app.command("cancel")
@@ -134,14 +157,23 @@ async def recorded(house: House, merchant: str, request_id: str) -> WithdrawalVi
 
 async def found(
     house: House, states: list[WithdrawalState], limit: int, *, merchant: str | None = None
-) -> list[WithdrawalView]:
-    """Withdrawals in these states, the oldest first, ``limit`` and one more at most."""
+) -> Found:
+    """Withdrawals in these states, the oldest first, ``limit`` and one more at most.
+
+    One that cannot be read hides no other.
+    """
     views = WithdrawalViews(house.ring, profile(house.profile))
     now = datetime.now(UTC)
 
-    async def look(connection: AsyncConnection) -> list[WithdrawalView]:
+    async def look(connection: AsyncConnection) -> Found:
         rows = await listed(connection, merchant=merchant, states=states, limit=limit + 1)
-        return [await views.view(connection, row, now) for row in rows]
+        made = Found()
+        for row in rows:
+            try:
+                made.views.append(await views.view(connection, row, now))
+            except (Broken, ValidationError) as error:
+                made.unreadable.append(unreadable(row.subject, error))
+        return made
 
     return await in_transaction(house.engine, look)
 
@@ -152,19 +184,28 @@ def show_withdrawal(view: WithdrawalView) -> None:
     show(body, f"Withdrawal {view.request} of {view.merchant}")
 
 
-def show_list(views: list[WithdrawalView], title: str, limit: int = LIST_MAX) -> None:
-    """A line for each withdrawal; what is asked of people stands in it."""
+def show_list(shown: Found, title: str, limit: int = LIST_MAX) -> None:
+    """A line for each withdrawal; what is asked of people stands in it.
+
+    The command ends with 1 where one cannot be read.
+    """
     if json_wanted():
-        lines = [presentable(view, view.currency) for view in views[:limit]]
-        answer({"withdrawals": lines, "more": len(views) > limit})
-        return
+        lines = [presentable(view, view.currency) for view in shown.views[:limit]]
+        more = shown.more_than(limit)
+        answer({"withdrawals": lines, "unreadable": shown.unreadable, "more": more})
+    else:
+        _print_list(shown, title, limit)
+    end_unreadable(shown.unreadable)
+
+
+def _print_list(shown: Found, title: str, limit: int) -> None:
     table = Table(title=title, title_justify="left")
     for heading in ("merchant", "request", "amount", "state", "since", "account", "waits for"):
         table.add_column(heading, justify="right" if heading == "amount" else "left")
-    for view in views[:limit]:
+    for view in shown.views[:limit]:
         table.add_row(*map(escape, _cells(view)))
     people().print(table)
-    if len(views) > limit:
+    if shown.more_than(limit):
         people().print("… and more: --limit, --merchant, --state")
 
 

@@ -15,8 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ledger import withdrawal_rows
 from ledger.audit import Act, Audit
-from ledger.engine import execute
-from ledger.named import DESK, files_to_come, is_contradicted, is_named
+from ledger.engine import execute, fetch
+from ledger.named import DESK, files_to_come, is_contradicted
 from ledger.payment_rows import PaymentRow, locked_payment, opened_terms, payment_of, read_payment
 from ledger.payments import (
     NewPayment,
@@ -24,18 +24,19 @@ from ledger.payments import (
     audit_payment,
     deciding_sheet,
     payment_refused,
+    record_no,
     record_payment,
-    record_said,
 )
 from ledger.purposes import Ending, Withdrawal, payment_item, purpose_of
+from ledger.reserves import blocks_of
 from ledger.withdrawal_rows import WithdrawalRow
 from ledger.workitems import open_items
-from tillkeeper.contracts.bank import PaymentStatus, StatusLevel
+from tillkeeper.contracts.bank import PaymentStatus
 from tillkeeper.contracts.errors import Code, Rejected, Unavailable
 from tillkeeper.contracts.payment import PaymentState, Rail
 from tillkeeper.contracts.withdrawal import WithdrawalState
 from tillkeeper.contracts.workitem import ItemKind
-from tillkeeper.rules.payments import REJECTED, RULES
+from tillkeeper.rules.payments import DUPLICATE, RULES
 from tillkeeper.rules.payouts import NOT_FOUND, NOT_PAID, is_proven_absent, next_rail
 from tillkeeper.sealing import KeyRing
 
@@ -55,6 +56,11 @@ UPDATE payments SET asked_at = $2, asked = asked + 1
  WHERE end_to_end_id = $1 AND asked_at IS DISTINCT FROM $2"""
 
 _NO_RETRY: Final = "UPDATE payments SET retry_at = NULL WHERE id = $1"
+
+_HAD: Final = """
+SELECT EXISTS (SELECT FROM payment_statuses
+                WHERE payment = $1 AND (status <> 'RJCT' OR reasons ?| $2::text[]))"""
+"""Whether the bank ever said that it has a payment; our own "not found" is a no."""
 
 
 async def mark_sending(
@@ -123,15 +129,18 @@ async def record_absence(
 ) -> None:
     """The bank knows no such payment: a no, once its stated delay is over and it is UNCLEAR (E-09).
 
-    Of what it has accepted before, or names in its account's lines, "not found" says nothing.
+    Of what it has ever had, by its own word or its accounts' lines, "not found" says nothing: a
+    person is told when it is overdue.
     """
     row = await read_payment(connection, name)
     sheet = await deciding_sheet(connection, [row])
     row = await locked_payment(connection, row.id)
     if row.state is not PaymentState.UNCLEAR or row.sending_at is None:
         return
-    if is_proven_absent(row.sending_at, at, visibility) and not await is_named(connection, row):
-        await record_said(connection, row, [_no(name, NOT_FOUND)], source, at)
+    if (await fetch(connection, _HAD, (row.id, sorted(DUPLICATE))))[0][0]:
+        return
+    if is_proven_absent(row.sending_at, at, visibility):
+        await record_no(connection, row, NOT_FOUND, source, at)
         await payment_refused(connection, sheet, row, Ending(at, NOT_FOUND))
         await sheet.write()
 
@@ -145,7 +154,7 @@ async def record_proof(
     names where they decided it: each proof counts once.
     """
     source = f"{DESK}{item}/{row.end_to_end_id}"
-    await record_said(connection, row, [_no(row.end_to_end_id, NOT_PAID)], source, at)
+    await record_no(connection, row, NOT_PAID, source, at)
 
 
 async def record_several(connection: AsyncConnection, name: str, at: datetime) -> None:
@@ -161,12 +170,13 @@ async def next_attempt(
 ) -> str:
     """After a no that may be tried again: the next attempt's id; again, the same one.
 
-    Answers ``name`` itself where it is not to be tried again, or the bank has booked it in spite of
-    its no: then a person decides. Raises Unavailable while a file that came before is to be read.
+    Answers ``name`` itself where it is not to be tried again, the bank has booked it in spite of
+    its no, or dues or the account's state forbid to pay (P-45): then a person decides. Raises
+    Unavailable while a file that came before is to be read.
     """
     row = await read_payment(connection, name)
     purpose = purpose_of(row.subject)
-    await deciding_sheet(connection, [row])
+    sheet = await deciding_sheet(connection, [row])
     row = await locked_payment(connection, row.id)
     if not isinstance(purpose, Withdrawal):
         return name
@@ -178,9 +188,11 @@ async def next_attempt(
         return name
     if await files_to_come(connection, before=at):
         raise Unavailable("a payment is paid again once the files that came before are read")
-    if await is_contradicted(connection, row):
+    contradicted = await is_contradicted(connection, row)
+    if contradicted or (blocks := blocks_of(sheet, waiting)):
         await execute(connection, _NO_RETRY, (row.id,))
-        await purpose.fail(connection, row, Ending(at, row.reason))
+        reason = row.reason if contradicted else blocks[0].value
+        await purpose.fail(connection, row, Ending(at, reason))
         return name
     waiting = await purpose.locked(connection, row, WithdrawalState.REMITTING)
     payment = NewPayment(
@@ -209,10 +221,3 @@ async def pay_by(
         payment=made.id, attempts=payment.attempt, **changes,
     )  # fmt: skip
     return made.end_to_end_id
-
-
-def _no(name: str, reason: str) -> PaymentStatus:
-    level = StatusLevel.TRANSACTION
-    return PaymentStatus(
-        level=level, stated_at=level, status=REJECTED, end_to_end_id=name, reasons=(reason,)
-    )

@@ -20,7 +20,7 @@ from ledger.withdrawal_rows import PAY
 from ledger.workitems import open_items
 from tillkeeper.contracts.payment import PaymentState
 from tillkeeper.contracts.workitem import ItemKind
-from tillkeeper.rules.payments import ACCEPTED, DUPLICATE, REJECTED
+from tillkeeper.rules.payments import DUPLICATE, REJECTED
 from tillkeeper.rules.payouts import NOT_FOUND, NOT_PAID
 
 DEBIT_BOOKED: Final = "DEBIT_BOOKED"
@@ -53,14 +53,18 @@ EXISTS (SELECT FROM payments p JOIN bank_transactions t ON t.payment = p.id
            AND NOT EXISTS (SELECT FROM transfers c WHERE c.kind = 'bank_charge'
                               AND c.subject = 'entry/' || e.id AND c.amount = e.amount))"""
 
-_TAKEN: Final = """
+_TAKEN: Final = f"""
 EXISTS (SELECT FROM payment_statuses s JOIN payments p ON p.id = s.payment
-         WHERE p.subject = ANY($1::text[]) AND s.status = ANY($2::text[])
-           AND p.reason = ANY($3::text[])
+         WHERE p.subject = ANY($1::text[]) AND p.reason = ANY($3::text[])
+           AND s.status NOT IN ('{DEBIT_BOOKED}', '{DEBIT_NOTED}')
+           AND (s.status <> $4 OR s.reasons ?| $2::text[])
            AND NOT EXISTS (SELECT FROM payment_statuses x
                             WHERE x.payment = s.payment AND x.id > s.id
                               AND x.status = $4 AND NOT x.reasons ?| $5::text[]))"""
-"""By a word that it has not taken back since: people's proof is such a word."""
+"""By a word that it has not taken back since: people's proof is such a word.
+
+Any word but a no tells that the bank has it, also a no because it has it already (E-12, B3).
+"""
 
 # What an entry tells is that entry's to decide. A pending debit ends by the bank's no too.
 _NAMED: Final = f"""
@@ -72,7 +76,7 @@ EXISTS (SELECT FROM payment_statuses s JOIN payments p ON p.id = s.payment
            AND NOT EXISTS (SELECT FROM payment_statuses x
                             WHERE x.payment = s.payment AND x.id > s.id AND x.status = $4
                               AND (x.file LIKE '{DESK}%' OR s.status = '{DEBIT_NOTED}'
-                                   AND NOT x.reasons ?| ($5::text[] || '{NOT_FOUND}'::text))))"""
+                                   AND NOT x.reasons ?| $5::text[])))"""
 
 _SAYS: Final = f"SELECT {_BOOKED} OR {_TAKEN}, {_NAMED}"
 
@@ -146,8 +150,10 @@ async def files_to_come(
 
 
 async def _word(connection: AsyncConnection, subjects: Sequence[str]) -> Word:
+    # That the bank does not find it takes back nothing that it said before.
+    takes_nothing_back = sorted({*DUPLICATE, NOT_FOUND})
     told = (
-        list(subjects), sorted(ACCEPTED), [NOT_FOUND, NOT_PAID], REJECTED, sorted(DUPLICATE),
+        list(subjects), sorted(DUPLICATE), [NOT_FOUND, NOT_PAID], REJECTED, takes_nothing_back,
     )  # fmt: skip
     return Word(*(await fetch(connection, _SAYS, told))[0])
 

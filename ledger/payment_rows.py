@@ -6,18 +6,21 @@ guessed. It moves no money.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
+from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ledger.engine import fetch
 from tillkeeper.contracts.base import Step
-from tillkeeper.contracts.errors import Code, Rejected
+from tillkeeper.contracts.errors import Code, Rejected, rejected_from
 from tillkeeper.contracts.payment import FailureClass, PaymentState, PaymentTerms, PayoutView, Rail
 from tillkeeper.rules.names import masked_name, masked_number
 from tillkeeper.rules.payments import is_overdue
+from tillkeeper.rules.profiles import PrepaidProfile
 from tillkeeper.sealing import KeyRing
 
 PAYMENT_FIELDS: Final = """
@@ -36,8 +39,22 @@ _READ_SUBJECT: Final = f"{_COLUMNS} WHERE subject = $1"
 
 _LOCK: Final = f"{_COLUMNS} WHERE id = ANY($1::bigint[]) ORDER BY id FOR NO KEY UPDATE"
 
-_OPEN: Final = f"""{_COLUMNS}
- WHERE state IN ('RECORDED', 'SENT', 'UNCLEAR', 'ACCEPTED') ORDER BY recorded_at, id LIMIT $1"""
+# A refused attempt is on its way where the next one is due; an older one has been followed.
+_OPEN: Final = f"""
+SELECT * FROM (
+{_COLUMNS} WHERE state IN ('RECORDED', 'SENT', 'UNCLEAR', 'ACCEPTED')
+ UNION ALL
+{_COLUMNS} WHERE state = 'REJECTED' AND retry_at IS NOT NULL
+   AND id IN (SELECT payment FROM withdrawals WHERE state = 'REMITTING')) p
+ ORDER BY recorded_at, id LIMIT $1"""
+
+_GOES_ON: Final = """
+SELECT EXISTS (SELECT FROM payments p
+                WHERE (p.run = $1 OR p.end_to_end_id = $1)
+                  AND (p.state IN ('RECORDED', 'SENT', 'UNCLEAR', 'ACCEPTED')
+                       OR (p.state = 'REJECTED' AND p.retry_at IS NOT NULL
+                           AND EXISTS (SELECT FROM withdrawals w
+                                        WHERE w.payment = p.id AND w.state = 'REMITTING'))))"""
 
 _LATEST: Final = f"{_COLUMNS} ORDER BY id DESC LIMIT $1"
 
@@ -96,8 +113,17 @@ def end_to_end_id(ring: KeyRing, subject: str) -> str:
 
 
 def sealed_terms(ring: KeyRing, name: str, terms: PaymentTerms) -> bytes:
-    """The terms of payment ``name``, closed."""
-    return ring.seal_text(terms.model_dump_json(), purpose=_purpose(name))
+    """The terms of payment ``name``, closed. Raises Rejected for what no payment can carry."""
+    text = valid_terms(terms.model_dump()).model_dump_json()
+    return ring.seal_text(text, purpose=_purpose(name))
+
+
+def valid_terms(fields: Mapping[str, Any]) -> PaymentTerms:
+    """Terms of these fields, checked: a changed copy is not. Raises Rejected with every reason."""
+    try:
+        return PaymentTerms.model_validate(dict(fields))
+    except ValidationError as error:
+        raise rejected_from(error) from None
 
 
 def opened_terms(ring: KeyRing, row: PaymentRow) -> PaymentTerms:
@@ -129,8 +155,16 @@ async def payment_of(connection: AsyncConnection, subject: str) -> PaymentRow | 
 
 
 async def open_payments(connection: AsyncConnection, limit: int) -> list[PaymentRow]:
-    """Payments whose end is still to come, the oldest first: each must have its run."""
+    """Payments whose end is still to come, the oldest first: each must have its run.
+
+    A refused one that is to be tried again is on its way, too.
+    """
     return [payment_row(row) for row in await fetch(connection, _OPEN, (limit,))]
+
+
+async def goes_on(connection: AsyncConnection, run: str) -> bool:
+    """Whether any attempt of the run with that first end-to-end id is still on its way."""
+    return bool((await fetch(connection, _GOES_ON, (run,)))[0][0])
 
 
 async def latest_payments(connection: AsyncConnection, limit: int) -> list[PaymentRow]:
@@ -156,7 +190,9 @@ async def named_payments(connection: AsyncConnection, names: list[str]) -> list[
     return await fetch(connection, _NAMED, (names,))
 
 
-def payment_view(ring: KeyRing, row: PaymentRow, at: datetime) -> PayoutView:
+def payment_view(
+    ring: KeyRing, row: PaymentRow, at: datetime, profile: PrepaidProfile
+) -> PayoutView:
     """What people see at ``at``; the payee is masked (C-11)."""
     creditor = opened_terms(ring, row).creditor
     return PayoutView(
@@ -178,7 +214,7 @@ def payment_view(ring: KeyRing, row: PaymentRow, at: datetime) -> PayoutView:
         recorded_at=row.recorded_at,
         sent_at=row.sent_at,
         decided_at=row.decided_at,
-        overdue=is_overdue(row.state, row.waits_since, at),
+        overdue=is_overdue(row.state, row.waits_since, at, profile.payout_deadline(row.rail)),
         steps=_steps(row),
     )
 

@@ -40,7 +40,8 @@ from tillkeeper.contracts.payment import PaymentState, PaymentTerms, Rail
 from tillkeeper.contracts.workitem import ItemKind, Outcome
 from tillkeeper.rules.days import day_bounds
 from tillkeeper.rules.payments import REJECTED, RULES, after_status, is_overdue, said_about
-from tillkeeper.rules.payouts import failure_class, retry_at
+from tillkeeper.rules.payouts import OURS, failure_class, retry_at
+from tillkeeper.rules.profiles import PrepaidProfile
 from tillkeeper.sealing import KeyRing
 
 OTHER_REASON: Final = "OTHER"
@@ -273,10 +274,12 @@ async def payment_refused(
     await note_refused(connection, [replace(row, state=PaymentState.REJECTED)], ending.at)
 
 
-async def note_overdue(connection: AsyncConnection, payment: int, at: datetime) -> None:
-    """Open work where the bank has been silent for too long (C-12); it stays one item."""
+async def note_overdue(
+    connection: AsyncConnection, payment: int, at: datetime, profile: PrepaidProfile
+) -> None:
+    """Open work where the bank has been silent beyond the rail's deadline (C-12); one item."""
     row = await locked_payment(connection, payment)
-    if is_overdue(row.state, row.waits_since, at):
+    if is_overdue(row.state, row.waits_since, at, profile.payout_deadline(row.rail)):
         item = payment_item(ItemKind.PAYMENT_OVERDUE, row, row.state.value)
         await open_items(connection, [item], at=at)
 
@@ -299,6 +302,13 @@ async def record_said(
         reasons = json.dumps([_code([reason]) for reason in one.reasons])
         status = one.status if _REASON.fullmatch(one.status) else OTHER_REASON
         await execute(connection, _SAID, (row.id, source, status, reasons, at))
+
+
+async def record_no(
+    connection: AsyncConnection, row: PaymentRow, reason: str, source: str, at: datetime
+) -> None:
+    """Keep a no of ``OURS`` among what the bank said: what is asked later weighs both."""
+    await execute(connection, _SAID, (row.id, source, REJECTED, json.dumps([reason]), at))
 
 
 async def _follow(
@@ -369,8 +379,9 @@ def _jitter(row: PaymentRow) -> int:
 
 
 def _code(reasons: Sequence[str]) -> str | None:
-    """The first reason that is a code."""
+    """The first reason of a bank that is a code; no text of a bank is one of our reasons."""
     for reason in reasons:
         if reason:
-            return reason if _REASON.fullmatch(reason) else OTHER_REASON
+            is_code = _REASON.fullmatch(reason) and reason not in OURS
+            return reason if is_code else OTHER_REASON
     return None

@@ -194,7 +194,10 @@ class Withdrawal:
         waiting = await self.locked(sheet.connection, row, WithdrawalState.REMITTING)
         effect = Effect(f"{waiting.subject}/paid", subject_of(row.end_to_end_id), booked)
         _pay(sheet, waiting, TransferKind.WITHDRAWAL_PAID, effect)
-        await _note(sheet.connection, waiting, "paid", at, state=WithdrawalState.PAID, ended_at=at)
+        await _note(
+            sheet.connection, waiting, "paid", at,
+            state=WithdrawalState.PAID, failure=None, ended_at=at,
+        )  # fmt: skip
 
     async def settled(self, sheet: Sheet, row: PaymentRow, entry: int, at: datetime) -> None:
         """The withdrawal is paid, by the debit (T8); an earlier attempt's once none is open."""
@@ -208,7 +211,7 @@ class Withdrawal:
         _pay(sheet, waiting, TransferKind.WITHDRAWAL_SETTLED, effect)
         await _note(
             connection, waiting, "paid", at,
-            state=WithdrawalState.PAID, payment=row.id, ended_at=at,
+            state=WithdrawalState.PAID, failure=None, payment=row.id, ended_at=at,
         )  # fmt: skip
         await settle_items(
             connection, ItemKind.WITHDRAWAL_FAILED, [waiting.subject],

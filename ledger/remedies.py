@@ -128,6 +128,7 @@ class Remedies:
         else:
             told = _as_payer(await self._withdrawals.payee(connection, item))
             payee = _payee(told, body.return_to or ReturnTo())
+            await self._withdrawals.check_payee(connection, item, payee)
         return Proposal(
             body=body,
             payee=payee,
@@ -311,17 +312,21 @@ class Remedies:
 
 
 def _payee(told: Payer, given: ReturnTo) -> PaymentParty:
-    """Whom a return pays: the payer as the bank told, unless the proposal knows better."""
+    """Whom a return pays: the payer as the bank told, unless the proposal knows better.
+
+    Of another account nothing is known: its bank is the proposal's alone.
+    """
     name, account = given.name or told.name, given.account or told.account
     if not name or not account:
         detail = "the bank names no payer or no account: say whom and where to pay"
         raise Rejected(Code.PAYER_UNKNOWN, detail=detail)
+    known = told if _compact(account) == _compact(told.account) else Payer(name, account)
     fields = {
         "name": name,
         "account": account,
-        "bank_name": given.bank_name or told.bank_name,
-        "bic": given.bic or told.bic,
-        "clearing_code": given.clearing_code or told.clearing_code,
+        "bank_name": given.bank_name or known.bank_name,
+        "bic": given.bic or known.bic,
+        "clearing_code": given.clearing_code or known.clearing_code,
     }
     try:
         return PaymentParty.model_validate(fields)

@@ -11,7 +11,8 @@ from datetime import datetime
 from ledger.sheet import Effect, MerchantAccount, Sheet
 from ledger.withdrawal_rows import WithdrawalRow
 from tillkeeper.contracts.book import TransferKind
-from tillkeeper.contracts.errors import Broken
+from tillkeeper.contracts.errors import Broken, Code
+from tillkeeper.rules.withdrawals import approval_blocks
 
 
 def reserve(sheet: Sheet, row: WithdrawalRow) -> None:
@@ -29,6 +30,12 @@ async def give_back(sheet: Sheet, row: WithdrawalRow, at: datetime) -> None:
     await sheet.credit(
         TransferKind.WITHDRAWAL_RETURNED, owner_of(sheet, row), amount=row.amount, effect=effect
     )
+
+
+def blocks_of(sheet: Sheet, row: WithdrawalRow) -> tuple[Code, ...]:
+    """What forbids to approve, to remit or to pay it again now (P-45, 1.9)."""
+    owner = owner_of(sheet, row)
+    return approval_blocks(sheet.balance(owner.dues), owner.state)
 
 
 def owner_of(sheet: Sheet, row: WithdrawalRow) -> MerchantAccount:

@@ -15,23 +15,31 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ledger import withdrawal_rows
+from ledger.accounts import AccountRows, holdings
 from ledger.attempts import pay_by, record_proof
-from ledger.audit import Act, Audit
+from ledger.audit import Act
 from ledger.named import files_to_come, is_contradicted, word_of
 from ledger.notices import record_system_notice, withdrawal_notice
-from ledger.payment_rows import PaymentRow, locked_payment, opened_terms, payment_by_id
+from ledger.payment_rows import (
+    PaymentRow,
+    locked_payment,
+    opened_terms,
+    payment_by_id,
+    valid_terms,
+)
 from ledger.payments import NewPayment, payment_refused
 from ledger.purposes import Ending
-from ledger.reserves import give_back
+from ledger.reserves import blocks_of, give_back
 from ledger.sheet import Sheet
 from ledger.withdrawal_rows import WithdrawalRow, opened_payee, sealed_payee
 from ledger.workitems import Item
-from tillkeeper.contracts.errors import Broken, Code, Rejected
-from tillkeeper.contracts.payment import PaymentParty, PaymentState, Rail
+from tillkeeper.contracts.errors import Broken, Code, Reason, Rejected
+from tillkeeper.contracts.payment import PaymentParty, PaymentState, PaymentTerms, Rail
 from tillkeeper.contracts.withdrawal import WithdrawalState, withdrawal_of
 from tillkeeper.contracts.workitem import ItemAction, Propose
 from tillkeeper.rules.desk import same_person
 from tillkeeper.rules.payouts import NOT_PAID
+from tillkeeper.rules.withdrawals import approval_blocks
 from tillkeeper.sealing import KeyRing
 
 
@@ -40,7 +48,8 @@ class WithdrawalRemedies:
 
     def __init__(self, ring: KeyRing, rails: Sequence[Rail]) -> None:
         self._ring = ring
-        self._audit = Audit(ring)
+        self._accounts = AccountRows(ring)
+        self._audit = self._accounts.audit
         self._rails = rails
 
     async def check(self, connection: AsyncConnection, item: Item, body: Propose) -> None:
@@ -54,6 +63,15 @@ class WithdrawalRemedies:
             raise Rejected(Code.BANK_EXCHANGE_MISSING, detail="nothing can pay it: no way out")
         if waiting.state is not WithdrawalState.FAILED_MANUAL:
             raise Rejected(Code.REQUEST_DECIDED, detail=f"the withdrawal is {waiting.state}")
+        if action is not ItemAction.RETURN_TO_AVAILABLE:
+            _refuse_blocked(await self._blocks(connection, waiting))
+
+    async def check_payee(
+        self, connection: AsyncConnection, item: Item, payee: PaymentParty
+    ) -> None:
+        """Whether a payment can carry a corrected payee. Raises Rejected with every reason."""
+        _, payment = await self._failed(connection, item)
+        _corrected(opened_terms(self._ring, payment), payee)
 
     async def payee(self, connection: AsyncConnection, item: Item) -> PaymentParty:
         """Whom the withdrawal pays until it is corrected; personal data."""
@@ -68,10 +86,11 @@ class WithdrawalRemedies:
     ) -> str:
         """Record the next attempt, to ``payee`` where it is corrected; its end-to-end id."""
         waiting, payment = await self._locked(sheet.connection, item, act.at)
+        _refuse_blocked(blocks_of(sheet, waiting))
         terms, changes = opened_terms(self._ring, payment), {}
         if payee is not None:
             _refuse_own(waiting, act.actor)
-            terms = terms.model_copy(update={"creditor": payee})
+            terms = _corrected(terms, payee)
             changes["payee_sealed"] = sealed_payee(self._ring, waiting, payee)
         number = payment.attempt + 1
         made = NewPayment(
@@ -123,6 +142,15 @@ class WithdrawalRemedies:
             raise Broken("an item of a withdrawal that was never to be paid")
         return waiting, await payment_by_id(connection, waiting.payment)
 
+    async def _blocks(
+        self, connection: AsyncConnection, waiting: WithdrawalRow
+    ) -> tuple[Code, ...]:
+        """What forbids to pay it again, as it stands; under the lock it is asked again."""
+        account = await self._accounts.read(connection, waiting.merchant, waiting.currency)
+        if account is None:
+            raise Broken("a withdrawal failed without its account")
+        return approval_blocks((await holdings(connection, account)).dues, account.state)
+
     async def _refuse_contradicted(self, connection: AsyncConnection, row: PaymentRow) -> None:
         if await is_contradicted(connection, row):
             detail = (
@@ -130,6 +158,18 @@ class WithdrawalRemedies:
                 "or prove at its own item that it was not paid"
             )
             raise Rejected(Code.REQUEST_DECIDED, detail=detail)
+
+
+def _corrected(terms: PaymentTerms, payee: PaymentParty) -> PaymentTerms:
+    """The same payment to another payee, checked anew. Raises Rejected with every reason."""
+    return valid_terms({**dict(terms), "creditor": payee})
+
+
+def _refuse_blocked(blocks: Sequence[Code]) -> None:
+    """Who owes money is not paid again, however often the bank refused (P-45, 1.9)."""
+    if blocks:
+        detail = "the account forbids it now: give the money back, or pay again later"
+        raise Rejected(*(Reason(code=code, detail=detail) for code in blocks))
 
 
 def _refuse_own(waiting: WithdrawalRow, actor: str) -> None:

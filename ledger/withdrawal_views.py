@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ledger.accounts import AccountRows, PrepaidAccount, holdings
 from ledger.approvals import DecisionRow, counted, decision_views, decisions_of
-from ledger.payment_rows import payment_of, payment_view
+from ledger.payment_rows import payment_by_id, payment_view
 from ledger.withdrawal_rows import WithdrawalRow, opened_payee, opened_reason, payee_digest
 from tillkeeper.contracts.account import BankDetails
 from tillkeeper.contracts.actor import Decision, decision_digest
@@ -149,10 +149,11 @@ class WithdrawalViews:
     async def _payment(
         self, connection: AsyncConnection, row: WithdrawalRow, at: datetime
     ) -> PayoutView | None:
-        if not row.attempts:
+        """The attempt that it is paid by: people may have settled it with an earlier one."""
+        if row.payment is None:
             return None
-        payment = await payment_of(connection, row.attempt(row.attempts))
-        return None if payment is None else payment_view(self._ring, payment, at)
+        payment = await payment_by_id(connection, row.payment)
+        return payment_view(self._ring, payment, at, self._profile)
 
 
 def withdrawal_steps(row: WithdrawalRow) -> tuple[Step, ...]:

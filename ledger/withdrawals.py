@@ -20,7 +20,7 @@ from ledger.engine import fetch
 from ledger.notices import record_notice, withdrawal_notice
 from ledger.payments import NewPayment, record_payment
 from ledger.policies import policy_in_force
-from ledger.reserves import give_back, owner_of, reserve
+from ledger.reserves import blocks_of, give_back, reserve
 from ledger.sheet import Sheet
 from ledger.withdrawal_rows import (
     Terms,
@@ -58,7 +58,6 @@ from tillkeeper.rules.approvals import levels_for
 from tillkeeper.rules.profiles import PrepaidProfile
 from tillkeeper.rules.withdrawals import (
     WithdrawalFigures,
-    approval_blocks,
     is_bound,
     is_overdue,
     local_day,
@@ -91,8 +90,7 @@ class Held:
     @property
     def blocks(self) -> tuple[Code, ...]:
         """What forbids to approve or to remit it now (P-45, 1.9)."""
-        owner = owner_of(self.sheet, self.row)
-        return approval_blocks(self.sheet.balance(owner.dues), owner.state)
+        return blocks_of(self.sheet, self.row)
 
 
 class Withdrawals:

@@ -24,6 +24,7 @@ from ledger.sheet import Effect, Sheet
 from tillkeeper.contracts.bank import PaymentStatus, StatusLevel
 from tillkeeper.contracts.book import TransferKind
 from tillkeeper.contracts.payment import PaymentParty, PaymentTerms
+from tillkeeper.rules.profiles import JD_PREPAID_2023_11
 from tillkeeper.sealing import KeyRing
 
 AT = datetime(2026, 1, 5, 2, 0, tzinfo=UTC)
@@ -125,7 +126,9 @@ class Payments:
     async def overdue(self, name: str, at: datetime) -> None:
         """Look whether the bank has been silent for too long."""
         payment = await self.id_of(name)
-        await in_transaction(self.engine, lambda c: note_overdue(c, payment, at))
+        await in_transaction(
+            self.engine, lambda c: note_overdue(c, payment, at, JD_PREPAID_2023_11)
+        )
 
     async def debit(self, name: str, amount: int = AMOUNT, currency: str = "CNY") -> bool:
         """Book a debit of the payment."""

@@ -21,6 +21,7 @@ from tillkeeper.sealing import KeyRing
 
 SECOND = timedelta(seconds=1)
 FAILED = "WITHDRAWAL_FAILED"
+ITS_BANK = "中国建设银行上海分行"
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -135,6 +136,20 @@ class TestRecordAbsence:
         await cashier.absent(name, AT + 2 * VISIBLE)
         assert (await cashier.payment(name)).state is PaymentState.ACCEPTED
 
+    @pytest.mark.parametrize("text", ["NOTFOUND", "NOTPAID"])
+    async def test_a_banks_own_text_is_none_of_our_reasons(
+        self, cashier: Cashier, text: str
+    ) -> None:
+        """S-44, P-71: a reason that nobody here knows is a person's, and proves nothing more."""
+        name = await cashier.remitting()
+        await cashier.sending(name)
+        await cashier.says(name, "RJCT", text)
+        row = await cashier.payment(name)
+        assert (row.reason, row.failure, row.retry_at) == ("OTHER", FailureClass.NEVER, None)
+        assert await cashier.stands() == ("FAILED_MANUAL", "OTHER", 1)
+        [word] = await cashier.counter.rows("SELECT reasons::text FROM payment_statuses")
+        assert word.reasons == '["OTHER"]'
+
     async def test_several_payments_are_work_and_no_answer(self, cashier: Cashier) -> None:
         """C-12, F08: the bank forgot the first."""
         name = await cashier.remitting()
@@ -209,7 +224,7 @@ class TestNextAttempt:
         shown = await cashier.choose(debit, ItemAction.PAYMENT, target=name)
         done = await cashier.confirm(shown)
         assert (done.payment, done.paid_for) == (name, "withdrawal/M1/W1/pay/1")
-        assert await cashier.stands() == ("PAID", "NOTFOUND", 1)
+        assert await cashier.stands() == ("PAID", None, 1)
         assert await cashier.items() == [("UNKNOWN_DEBIT", "PAID"), (FAILED, "RESOLVED")]
         await cashier.verified()
 
@@ -264,7 +279,8 @@ class TestChoice:
             cashier.ring, await cashier.payment(name)
         )
         await cashier.debited(row.end_to_end_id)
-        assert (await cashier.stands())[0] == "PAID"
+        assert await cashier.stands() == ("PAID", None, 2)
+        assert (await cashier.counter.read()).reason == ""
         await cashier.verified()
 
     async def test_a_corrected_account_needs_two_people(
@@ -272,10 +288,10 @@ class TestChoice:
     ) -> None:
         """P-71, C-07: the payee is frozen anew when the second one agrees."""
         _, item = failed
-        other = ReturnTo(account=OTHER_ACCOUNT)
+        other = ReturnTo(account=OTHER_ACCOUNT, bank_name=ITS_BANK)
         shown = await cashier.choose(item, ItemAction.RETRY_CORRECTED, return_to=other)
         assert shown.proposal is not None
-        assert shown.proposal.payee_differs == ("account",)
+        assert shown.proposal.payee_differs == ("account", "bank_name")
         assert shown.proposal.payee_account == f"****{OTHER_ACCOUNT[-4:]}"
         assert (await cashier.stands())[0] == "FAILED_MANUAL"
         with refused(Code.OWN_PROPOSAL):
@@ -292,7 +308,7 @@ class TestChoice:
     ) -> None:
         """C-07: neither proposes nor approves he another account, however he writes himself."""
         _, item = failed
-        other = ReturnTo(account=OTHER_ACCOUNT)
+        other = ReturnTo(account=OTHER_ACCOUNT, bank_name=ITS_BANK)
         with refused(Code.OWN_REQUEST):
             await cashier.choose(item, ItemAction.RETRY_CORRECTED, "U1", return_to=other)
         shown = await cashier.choose(item, ItemAction.RETRY_CORRECTED, return_to=other)

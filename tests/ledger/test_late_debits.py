@@ -74,8 +74,12 @@ class TestEarlierAttempt:
             await cashier.confirm(shown)
         await cashier.says(second, "RJCT", "AC04")
         await cashier.confirm(shown)
-        assert (await cashier.stands())[0] == "PAID"
+        assert await cashier.stands() == ("PAID", None, 2)
         assert (await cashier.payment(first)).state is PaymentState.PAID
+        seen = await cashier.counter.read()
+        assert (seen.reason, seen.attempts) == ("", 2)
+        assert seen.payment is not None
+        assert (seen.payment.end_to_end_id, seen.payment.state) == (first, PaymentState.PAID)
         assert await cashier.counter.figures() == (3_000_00, 0, 0, 0)
         await cashier.verified()
         await cashier.sent_back(first)

@@ -24,7 +24,8 @@ from tests.ledger.payment_support import (
 from tillkeeper.contracts.bank import PaymentStatus, StatusLevel
 from tillkeeper.contracts.errors import Code, Rejected
 from tillkeeper.contracts.payment import PaymentState, PaymentTerms
-from tillkeeper.rules.payments import OVERDUE_AFTER
+from tillkeeper.rules.payments import FIRST_LOOK
+from tillkeeper.rules.profiles import JD_PREPAID_2023_11
 from tillkeeper.sealing import KeyRing
 
 OUT = (AMOUNT, AMOUNT, 0)
@@ -84,7 +85,7 @@ class TestRecord:
         name = await payments.record()
         row = await in_transaction(payments.engine, lambda c: read_payment(c, name))
         stored = str(await payments.rows("SELECT payments::text FROM payments"))
-        view = payment_view(ring, row, AT)
+        view = payment_view(ring, row, AT, JD_PREPAID_2023_11)
         for text in (stored, repr(row), str(view), name):
             assert NAME not in text
             assert ACCOUNT not in text
@@ -347,10 +348,10 @@ class TestOverdue:
     async def test_silence_is_work_after_three_days(self, payments: Payments) -> None:
         """C-05, C-12: at the third day, one item; the answer settles it."""
         name = await payments.sent()
-        await payments.overdue(name, AT + OVERDUE_AFTER - timedelta(seconds=1))
+        await payments.overdue(name, AT + FIRST_LOOK - timedelta(seconds=1))
         assert await payments.items() == []
         for day in range(3):
-            await payments.overdue(name, AT + OVERDUE_AFTER + timedelta(days=day))
+            await payments.overdue(name, AT + FIRST_LOOK + timedelta(days=day))
         assert await payments.items() == [("PAYMENT_OVERDUE", f"payment/{name}", "OPEN")]
         assert await payments.state(name) == ("SENT", None)
         await payments.debit(name)

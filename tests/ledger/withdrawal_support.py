@@ -112,12 +112,13 @@ class Counter:
         bound: BankDetails | None = None,
         state: AccountState = AccountState.ACTIVE,
         at: datetime = AT - 30 * DAY,
+        currency: str = "CNY",
     ) -> None:
         """An active account with money and a bank account that is bound since ``at``."""
         request = OpenAccount(
             merchant=merchant, merchant_type=MerchantType.SELF_OPERATED_SUPPLIER,
             prepaid_eligible=True, legal_name=NAME, opening_user="u1",
-            bank_details=bound or bank(),
+            bank_details=bound or bank(), currency=currency,
         )  # fmt: skip
 
         async def work(connection: AsyncConnection) -> None:
@@ -128,20 +129,22 @@ class Counter:
         await self.run(work)
         await self.change(
             merchant, at=at, state=state, warning=1_000_00, suspend_below=1_000_00,
-            billing_from=datetime(2020, 1, 1, tzinfo=UTC),
+            billing_from=datetime(2020, 1, 1, tzinfo=UTC), currency=currency,
         )  # fmt: skip
         if fund:
-            await top_up(self.engine, merchant, fund)
+            await top_up(self.engine, merchant, fund, currency=currency)
 
     async def fund(self, amount: int, number: int = 2, merchant: str = "M1") -> None:
         """Money comes in; dues are paid first."""
         await top_up(self.engine, merchant, amount, number=number)
 
-    async def change(self, merchant: str = "M1", *, at: datetime = AT, **changes: Any) -> None:
+    async def change(
+        self, merchant: str = "M1", *, at: datetime = AT, currency: str = "CNY", **changes: Any
+    ) -> None:
         """Change the account's row."""
 
         async def work(connection: AsyncConnection) -> None:
-            account = await self.accounts.locked(connection, merchant, "CNY")
+            account = await self.accounts.locked(connection, merchant, currency)
             assert account is not None
             act = Act("test", "test", at, self.profile.name)
             await self.accounts.change(connection, account, act, self.profile, **changes)

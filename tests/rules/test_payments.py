@@ -9,20 +9,22 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from tillkeeper.contracts.bank import PaymentStatus, StatusLevel
-from tillkeeper.contracts.payment import PaymentState
+from tillkeeper.contracts.payment import PaymentState, Rail
 from tillkeeper.rules.payments import (
     ACCEPTED,
     DUPLICATE,
+    FIRST_LOOK,
     LOOK_EVERY,
-    OVERDUE_AFTER,
     REJECTED,
     after_status,
     is_overdue,
     next_look,
     said_about,
 )
+from tillkeeper.rules.profiles import JD_PREPAID_2023_11, PrepaidProfile
 
 SENT_AT = datetime(2026, 1, 5, 2, 0, tzinfo=UTC)
 WORDS = st.sampled_from([*sorted(ACCEPTED), REJECTED, "RCVD", "PART", "CANC", ""])
@@ -99,15 +101,37 @@ class TestSaidAbout:
         assert said_about("P1", None, [unnamed]) == ()
 
 
+TICK = timedelta(microseconds=1)
+PROFILE = JD_PREPAID_2023_11.model_copy(
+    update={"payout_deadline_http": timedelta(hours=8), "payout_deadline_file": timedelta(days=5)}
+)
+
+
 class TestSilence:
-    def test_three_days_and_not_a_second_less(self) -> None:
-        """C-12: equality counts."""
-        due = SENT_AT + OVERDUE_AFTER
-        assert not is_overdue(PaymentState.SENT, SENT_AT, due - timedelta(seconds=1))
-        assert is_overdue(PaymentState.SENT, SENT_AT, due)
-        assert is_overdue(PaymentState.ACCEPTED, SENT_AT, due)
-        assert not is_overdue(PaymentState.PAID, SENT_AT, due)
-        assert is_overdue(PaymentState.RECORDED, SENT_AT, due)
+    @pytest.mark.parametrize("rail", list(Rail))
+    def test_three_days_by_either_rail_unless_a_profile_says_otherwise(self, rail: Rail) -> None:
+        """C-08, C-12."""
+        assert JD_PREPAID_2023_11.payout_deadline(rail) == timedelta(days=3)
+
+    @pytest.mark.parametrize(
+        ("rail", "deadline"), [(Rail.HTTP, timedelta(hours=8)), (Rail.FILE, timedelta(days=5))]
+    )
+    def test_the_rails_own_deadline_and_not_a_tick_less(
+        self, rail: Rail, deadline: timedelta
+    ) -> None:
+        """C-12: equality counts; what is decided is never overdue."""
+        kept, due = PROFILE.payout_deadline(rail), SENT_AT + deadline
+        assert not is_overdue(PaymentState.SENT, SENT_AT, due - TICK, kept)
+        for state in PaymentState:
+            assert is_overdue(state, SENT_AT, due, kept) is state.open
+
+    def test_no_profile_has_a_deadline_that_no_look_keeps(self) -> None:
+        """The run of a file looks first after three days."""
+        shorter = FIRST_LOOK - TICK
+        with pytest.raises(ValidationError):
+            PrepaidProfile(name="x", effective_from=SENT_AT, payout_deadline_file=shorter)
+        kept = PrepaidProfile(name="x", effective_from=SENT_AT, payout_deadline_file=FIRST_LOOK)
+        assert kept.payout_deadline(Rail.FILE) == FIRST_LOOK
 
     @given(st.timedeltas(timedelta(0), timedelta(days=400)))
     def test_the_next_look_is_ahead_and_within_a_day_once_overdue(self, passed: timedelta) -> None:
@@ -115,6 +139,6 @@ class TestSilence:
         now = SENT_AT + passed
         look = next_look(SENT_AT, now)
         assert look > now
-        assert (look - SENT_AT - OVERDUE_AFTER) % LOOK_EVERY == timedelta(0)
-        if passed >= OVERDUE_AFTER:
+        assert (look - SENT_AT - FIRST_LOOK) % LOOK_EVERY == timedelta(0)
+        if passed >= FIRST_LOOK:
             assert look - now <= LOOK_EVERY

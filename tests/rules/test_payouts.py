@@ -11,6 +11,7 @@ from tillkeeper.rules.payouts import (
     ATTEMPTS_MAX,
     NOT_FOUND,
     NOT_PAID,
+    RETRY_CEILING,
     failure_class,
     is_proven_absent,
     next_ask,
@@ -63,6 +64,15 @@ class TestRetryAt:
         """E-10: the whole of 30, 60, 120, 240 s with the largest jitter, half with the smallest."""
         assert [seconds(n, 1000) for n in range(1, ATTEMPTS_MAX)] == [30, 60, 120, 240]
         assert [seconds(n, 0) for n in range(1, ATTEMPTS_MAX)] == [15, 30, 60, 120]
+
+    def test_the_stated_ceiling_is_what_the_last_wait_comes_to(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """S-44: it is reached, and more attempts would not go beyond it."""
+        assert timedelta(seconds=seconds(ATTEMPTS_MAX - 1, 1000)) == RETRY_CEILING
+        monkeypatch.setattr("tillkeeper.rules.payouts.ATTEMPTS_MAX", 20)
+        assert timedelta(seconds=seconds(ATTEMPTS_MAX, 1000)) == RETRY_CEILING
+        assert timedelta(seconds=seconds(19, 1000)) == RETRY_CEILING
 
     def test_later_is_the_next_local_morning(self) -> None:
         """E-11: 08:00 to 08:30 in Shanghai, from the last second of a day and the first."""

@@ -139,7 +139,10 @@ class ReleaseItem(Model):
 
 
 class ReturnTo(Model):
-    """Where a return or a corrected payment goes; replaces what is known. Personal data."""
+    """Where a return or a corrected payment goes; replaces what is known. Personal data.
+
+    Of another account than the known one, what is left out of its bank is not known.
+    """
 
     name: Name | None = None
     account: Name | None = None

@@ -15,8 +15,8 @@ from tillkeeper.contracts.payment import PaymentState
 RULES: Final = "payments@2026-11"
 """How audit rows name the rules of this module."""
 
-OVERDUE_AFTER: Final = timedelta(days=3)
-"""How long the bank may say nothing final before a person is told."""
+FIRST_LOOK: Final = timedelta(days=3)
+"""When a run looks first at a bank that says nothing; the deadline is its rail's (profiles)."""
 
 LOOK_EVERY: Final = timedelta(days=1)
 """How often is looked again after that."""
@@ -66,14 +66,17 @@ def _names(one: PaymentStatus, end_to_end_id: str, message_id: str | None) -> bo
     return name is not None and name in (end_to_end_id, message_id)
 
 
-def is_overdue(state: PaymentState, since: datetime, at: datetime) -> bool:
-    """Whether a payment that left, or waits to, ``since`` is undecided for too long at ``at``."""
-    return state.open and at >= since + OVERDUE_AFTER
+def is_overdue(state: PaymentState, since: datetime, at: datetime, deadline: timedelta) -> bool:
+    """Whether a payment that left, or waits to, ``since`` is undecided for too long at ``at``.
+
+    At the very end of ``deadline`` it is.
+    """
+    return state.open and at >= since + deadline
 
 
 def next_look(left_at: datetime, now: datetime) -> datetime:
     """When to look again: first after three days, then every day, always at the same hour."""
-    first = left_at + OVERDUE_AFTER
+    first = left_at + FIRST_LOOK
     if now < first:
         return first
     return first + ((now - first) // LOOK_EVERY + 1) * LOOK_EVERY

@@ -19,11 +19,15 @@ NOT_FOUND: Final = "NOTFOUND"
 NOT_PAID: Final = "NOTPAID"
 """Our reason where people hold the bank's proof."""
 
+OURS: Final = frozenset({NOT_FOUND, NOT_PAID})
+"""Reasons that no bank gives: its own text of the same letters is no code, and none of ours."""
+
 ATTEMPTS_MAX: Final = 5
 """Attempts of one run; after the last no a person decides."""
 
 RETRY_FIRST: Final = timedelta(seconds=30)
-RETRY_CEILING: Final = timedelta(minutes=30)
+RETRY_CEILING: Final = timedelta(minutes=4)
+"""What the last wait comes to; more attempts would not make it longer."""
 
 NEXT_DAY_AT: Final = time(8)
 NEXT_DAY_SPREAD: Final = timedelta(minutes=30)
@@ -64,7 +68,7 @@ def failure_class(code: str | None) -> FailureClass:
 def retry_at(failure: FailureClass, tries: int, at: datetime, jitter: int) -> datetime | None:
     """When the next attempt is due after the no of the ``tries``-th, learned ``at``; None: never.
 
-    ``jitter`` is 0 … 1000. At once means half to whole of 30 s, doubling to at most 30 min; later
+    ``jitter`` is 0 … 1000. At once means half to whole of 30 s, doubling to at most 4 min; later
     means on the next local day at 08:00, or up to 30 minutes after.
     """
     if tries >= ATTEMPTS_MAX:

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
-from typing import Final
+from typing import Annotated, Final
+
+from pydantic import Field
 
 from tillkeeper.contracts.account import PaymentMethod
 from tillkeeper.contracts.base import Model
 from tillkeeper.contracts.errors import Code, Reason, Rejected
+from tillkeeper.contracts.payment import Rail
 from tillkeeper.rules.days import BUSINESS_ZONE
 
 
@@ -36,8 +39,15 @@ class PrepaidProfile(Model):
     withdrawal_escalate_after: timedelta = timedelta(hours=72)
     withdrawal_grace: timedelta = timedelta(0)
     withdrawal_new_account_cooldown: timedelta = timedelta(hours=24)
+    payout_deadline_http: timedelta = timedelta(days=3)
+    payout_deadline_file: Annotated[timedelta, Field(ge=timedelta(days=3))] = timedelta(days=3)
+    """A payment by file is looked at first after three days: no earlier deadline can be kept."""
     fee_basis_points: tuple[int, ...] = tuple(50 * count for count in range(1, 25))
     """Interest fee by instalment count: the first figure is for one instalment (P-41)."""
+
+    def payout_deadline(self, rail: Rail) -> timedelta:
+        """How long a bank may say nothing final of a payment by ``rail`` (C-12)."""
+        return self.payout_deadline_http if rail is Rail.HTTP else self.payout_deadline_file
 
 
 JD_PREPAID_2023_11: Final = PrepaidProfile(

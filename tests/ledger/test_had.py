@@ -1,0 +1,125 @@
+"""What the bank says it has is never proven absent; nobody is paid again for it (E-09, C-12)."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+import pytest_asyncio
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from ledger.payments import deciding_sheet, note_overdue, payment_refused, record_no
+from ledger.purposes import Ending
+from tests.ledger.payout_support import VISIBLE, Cashier
+from tests.ledger.withdrawal_support import AT
+from tests.workflows.support import refused
+from tillkeeper.contracts.errors import Code
+from tillkeeper.contracts.payment import PaymentState
+from tillkeeper.contracts.workitem import ItemAction
+from tillkeeper.rules.payouts import NOT_FOUND
+from tillkeeper.rules.profiles import JD_PREPAID_2023_11
+from tillkeeper.sealing import KeyRing
+
+FAILED = "WITHDRAWAL_FAILED"
+PROFILE = JD_PREPAID_2023_11
+HAD = [
+    ("RCVD",), ("PART",), ("PATC",), ("ACTC",), ("PDNG",), ("XX99",), ("no code at all",),
+    ("RJCT", "AM05"), ("RJCT", "DU01"), ("RJCT", "DUPL"),
+]  # fmt: skip
+"""Words that only a bank says that has the payment."""
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def cashier(engine: AsyncEngine, ring: KeyRing) -> Cashier:
+    """A merchant with 5,000.00 of which 2,000.00 are on their way out."""
+    made = Cashier(engine, ring)
+    await made.counter.account()
+    return made
+
+
+class TestNotFound:
+    @pytest.mark.parametrize("word", HAD)
+    async def test_what_the_bank_once_had_is_a_persons_and_never_absent(
+        self, cashier: Cashier, word: tuple[str, ...]
+    ) -> None:
+        """E-09: long after the delay too; no second rail, one item when it is overdue."""
+        name = await cashier.remitting()
+        await cashier.sending(name)
+        await cashier.says(name, *word)
+        open_as = (await cashier.payment(name)).state
+        assert open_as in (PaymentState.UNCLEAR, PaymentState.ACCEPTED)
+        for late in (VISIBLE, 100 * VISIBLE):
+            await cashier.absent(name, AT + late)
+        row = await cashier.payment(name)
+        assert (row.state, row.reason) == (open_as, None)
+        assert await cashier.following(name, AT + 101 * VISIBLE) == name
+        await cashier.counter.run(
+            lambda c: note_overdue(c, row.id, AT + timedelta(days=4), PROFILE)
+        )
+        assert await cashier.items() == [("PAYMENT_OVERDUE", "OPEN")]
+        await cashier.debited(name)
+        assert (await cashier.stands())[0] == "PAID"
+        await cashier.verified()
+
+    async def test_a_no_for_a_reason_is_no_possession(self, cashier: Cashier) -> None:
+        """A true no of another payment's kind decides at once, as before."""
+        name = await cashier.remitting()
+        await cashier.sending(name)
+        await cashier.says(name, "RCVD")
+        await cashier.says(name, "RJCT", "AB07")
+        assert (await cashier.payment(name)).state is PaymentState.REJECTED
+        assert await cashier.following(name) != name
+
+
+class TestContradicted:
+    @pytest.mark.parametrize("word", HAD)
+    async def test_the_bank_has_it_after_it_did_not_find_it(
+        self, cashier: Cashier, word: tuple[str, ...]
+    ) -> None:
+        """C-12: nothing follows by itself, and no person pays or gives back until it is clear."""
+        name = await cashier.remitting()
+        await cashier.sending(name)
+        await cashier.absent(name, AT + VISIBLE)
+        assert (await cashier.payment(name)).reason == NOT_FOUND
+        await cashier.says(name, *word, at=AT + 2 * VISIBLE)
+        assert await cashier.following(name, AT + 3 * VISIBLE) == name
+        assert (await cashier.stands())[0] == "FAILED_MANUAL"
+        for action in (ItemAction.RETRY, ItemAction.RETURN_TO_AVAILABLE):
+            with refused(Code.REQUEST_DECIDED):
+                await cashier.choose(await cashier.item(FAILED), action)
+
+    async def test_not_found_takes_no_earlier_word_back(self, cashier: Cashier) -> None:
+        """Rows of before this rule: "received", then "not found" taken for a no."""
+        name = await cashier.remitting()
+        await cashier.sending(name)
+        await cashier.says(name, "RCVD")
+        await _decided_not_found(cashier, name)
+        assert await cashier.following(name, AT + 2 * VISIBLE) == name
+        assert (await cashier.stands())[0] == "FAILED_MANUAL"
+
+    async def test_peoples_proof_takes_it_back(self, cashier: Cashier) -> None:
+        """C-12: two people hold the bank's letter; what it said until then holds nothing up."""
+        name = await cashier.remitting()
+        await cashier.sending(name)
+        await cashier.says(name, "RCVD")
+        row = await cashier.payment(name)
+        await cashier.counter.run(
+            lambda c: note_overdue(c, row.id, AT + timedelta(days=4), PROFILE)
+        )
+        shown = await cashier.choose(await cashier.item("PAYMENT_OVERDUE"), ItemAction.NOT_PAID)
+        await cashier.confirm(shown)
+        await cashier.choose(await cashier.item(FAILED), ItemAction.RETURN_TO_AVAILABLE)
+        assert (await cashier.stands())[0] == "RETURNED"
+        await cashier.verified()
+
+
+async def _decided_not_found(cashier: Cashier, name: str) -> None:
+    row = await cashier.payment(name)
+
+    async def work(connection: AsyncConnection) -> None:
+        sheet = await deciding_sheet(connection, [row])
+        await record_no(connection, row, NOT_FOUND, "h", AT + VISIBLE)
+        await payment_refused(connection, sheet, row, Ending(AT + VISIBLE, NOT_FOUND))
+        await sheet.write()
+
+    await cashier.counter.run(work)
