@@ -188,8 +188,8 @@ async def next_attempt(
         return name
     if await files_to_come(connection, before=at):
         raise Unavailable("a payment is paid again once the files that came before are read")
-    contradicted = await is_contradicted(connection, row)
-    if contradicted or (blocks := blocks_of(sheet, waiting)):
+    contradicted, blocks = await is_contradicted(connection, row), blocks_of(sheet, waiting)
+    if contradicted or blocks:
         await execute(connection, _NO_RETRY, (row.id,))
         reason = row.reason if contradicted else blocks[0].value
         await purpose.fail(connection, row, Ending(at, reason))
