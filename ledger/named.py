@@ -42,6 +42,8 @@ its money given back: it may tell its debit. One that cannot be read holds nothi
 _KEEP: Final = """
 INSERT INTO payment_statuses (payment, file, status, at)
 SELECT n.payment, $1, n.status, $4 FROM unnest($2::bigint[], $3::text[]) AS n (payment, status)
+ WHERE NOT EXISTS (SELECT FROM bank_transactions t JOIN bank_entries e ON e.id = t.entry
+                    WHERE t.payment = n.payment AND e.side = 'D')
 ON CONFLICT (payment, file, status) DO NOTHING"""
 
 # A charge says that a debit was no payment only where it is the whole of it.
@@ -103,7 +105,8 @@ async def keep_names(
 ) -> None:
     """Keep what a file's lines say of payments, by row id; each file's word once.
 
-    A payment that was refused and is named by no entry becomes work: nobody pays it again.
+    What an entry names needs none. A payment that was refused and is named by no entry becomes
+    work: nobody pays it again.
     """
     await execute(connection, _KEEP, (digest, list(said), list(said.values()), at))
     await note_refused(connection, await locked_payments(connection, sorted(said)), at)

@@ -13,12 +13,17 @@ from ledger.audit import SYSTEM, Act
 from ledger.bank.early import EarlyReturn, debit_to_come, early_return, lump_return
 from ledger.bank.entries import Entry, OurPayment
 from ledger.bank.reversals import close_receipts
+from ledger.bank.rows import open_said
+from ledger.payment_rows import opened_terms, payment_by_id
 from ledger.payments import Moved, payment_debited, payment_returned
-from ledger.purposes import returned_subject, subject_of
+from ledger.purposes import payment_item, returned_subject, subject_of
 from ledger.receiving import Receiver
 from ledger.sheet import Sheet
+from ledger.workitems import open_items
 from tillkeeper.contracts.errors import Unavailable
 from tillkeeper.contracts.receipt import ReceiptState
+from tillkeeper.contracts.workitem import ItemKind
+from tillkeeper.rules.names import compact_number
 
 
 class OurPayments:
@@ -28,6 +33,7 @@ class OurPayments:
         self._sheet, self._at = sheet, at
         self._connection = sheet.connection
         self._accounts: AccountRows = receiver.accounts
+        self._ring = receiver.ring
         self._act = Act("send_receipt_back", SYSTEM, at, receiver.profile.name)
         self.names: list[str] = []
 
@@ -35,7 +41,7 @@ class OurPayments:
         """The subject that the debit is booked as, which names a payment of ours; else None."""
         ours = entry.payment
         moved = Moved(entry.id, entry.amount, self._at)
-        if ours is None or not await self._paid(ours, moved):
+        if ours is None or not await self._paid(entry, ours, moved):
             return None
         return subject_of(ours.end_to_end_id)
 
@@ -46,7 +52,8 @@ class OurPayments:
         """
         left = entry.amount
         for ours, amount in entry.drawn:
-            if await self._paid(ours, Moved(entry.id, amount, self._at, received=True)):
+            moved = Moved(entry.id, amount, self._at, received=True)
+            if await self._paid(entry, ours, moved):
                 left -= amount
         return left
 
@@ -71,13 +78,28 @@ class OurPayments:
         lump = await lump_return(self._connection, entry, self._at)
         return entry.payment is not None and await self._sent_back(entry.payment, lump)
 
-    async def _paid(self, ours: OurPayment, moved: Moved) -> bool:
+    async def _paid(self, entry: Entry, ours: OurPayment, moved: Moved) -> bool:
         if not await payment_debited(self._connection, self._sheet, ours.id, moved):
             return False
         self.names.append(ours.end_to_end_id)
+        await self._watch_payee(entry, ours)
         # What came back before this debit was told is no receipt but that payment.
         await self._sent_back(ours, await early_return(self._connection, ours, self._at))
         return True
+
+    async def _watch_payee(self, entry: Entry, ours: OurPayment) -> None:
+        """The bank's debit pays, whomever it says that it paid; another account is people's work.
+
+        A national number within an IBAN is the same account.
+        """
+        part = next(one for one in entry.parts if one.payment == ours.id)
+        said = open_said(self._ring, part.entry, part.part, part.said_sealed).creditor_account
+        row = await payment_by_id(self._connection, ours.id)
+        mine = compact_number(opened_terms(self._ring, row).creditor.account).upper()
+        told = compact_number(said or "").upper()
+        if told and not (mine.endswith(told) or told.endswith(mine)):
+            item = payment_item(ItemKind.PAYEE_DIFFERS, row, None)
+            await open_items(self._connection, [item], at=self._at)
 
     async def _sent_back(self, ours: OurPayment, early: EarlyReturn | None) -> bool:
         if early is None or not await payment_returned(

@@ -237,3 +237,21 @@ class TestWholeCharge:
         row = await cashier.payment(second)
         assert not await cashier.counter.run(lambda c: attempts.stop_if_paid(c, row, AT))
         assert row.state is PaymentState.RECORDED
+
+
+class TestPayee:
+    @pytest.mark.parametrize(
+        ("account", "items"),
+        [("9999 8888 7777 6666", [("PAYEE_DIFFERS", "OPEN")]), ("6225 8802 1234 1234", [])],
+    )
+    async def test_another_account_than_was_ordered_is_work(
+        self, cashier: Cashier, account: str, items: list[tuple[str, str]]
+    ) -> None:
+        """P-29: the debit names the payment, so it is paid; whom, people ask the bank."""
+        name = await cashier.remitting()
+        found = batch((name, AMOUNT))
+        told = [one.model_copy(update={"creditor_account": account}) for one in found.transactions]
+        await cashier.bring(found.model_copy(update={"transactions": tuple(told)}))
+        assert await cashier.stands() == ("PAID", None, 1)
+        assert await cashier.items() == items
+        await cashier.verified()

@@ -58,6 +58,8 @@ class ItemKind(StrEnum):
     PAYMENT_OVERDUE = "PAYMENT_OVERDUE"
     """``payment/<end-to-end id>``: the bank says nothing about a payment of ours, or contradicts
     itself (C-12)."""
+    PAYEE_DIFFERS = "PAYEE_DIFFERS"
+    """``payment/<end-to-end id>``: paid, but to another account than it was given to the bank."""
     WITHDRAWAL_FAILED = "WITHDRAWAL_FAILED"
     """``withdrawal/<merchant>/<request>``: approved, and not paid by the bank (P-71)."""
     WITHDRAWAL_OVERDUE = "WITHDRAWAL_OVERDUE"
