@@ -49,6 +49,7 @@ from tillkeeper.contracts.payment import (
     SentCommand,
 )
 from tillkeeper.rules.days import day_of
+from tillkeeper.rules.payments import is_overdue
 from tillkeeper.rules.payouts import next_ask
 
 T = TypeVar("T")
@@ -169,8 +170,8 @@ class PayoutActivities(PayoutDoor):
             async def work(connection: AsyncConnection) -> PayoutView:
                 await self._answered(connection, command, answer, heard)
                 await record_question(connection, command.end_to_end_id, command.at)
-                # A rail's deadline may be over before the run looks at a bank's silence.
-                await note_overdue(connection, row.id, command.at, self._house.profile)
+                if self._ran_out(row, command.at):
+                    await note_overdue(connection, row.id, command.at, self._house.profile)
                 return await self._view(connection, command)
 
             return await self._in(work)
@@ -202,6 +203,16 @@ class PayoutActivities(PayoutDoor):
 
     async def _in(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         return await in_transaction(self._house.engine, work)
+
+    def _ran_out(self, row: PaymentRow, at: datetime) -> bool:
+        """Whether the rail's deadline ran out since the last question.
+
+        It may before the run looks at the bank's silence. Once only: what a person has taken note
+        of is not told again with every question.
+        """
+        since, kept = row.waits_since, self._house.profile.payout_deadline(row.rail)
+        told = is_overdue(row.state, since, row.asked_at or since, kept)
+        return not told and is_overdue(row.state, since, at, kept)
 
     def _door(self) -> BankDoor:
         if self._house.door is None:

@@ -6,12 +6,9 @@ import pytest
 import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ledger.deciding import Deciding
 from ledger.payment_rows import opened_terms, payment_view, sealed_terms
-from ledger.withdrawals import Withdrawals
 from tests.ledger.payout_support import Cashier
 from tests.ledger.withdrawal_support import ACCOUNT, AT, OTHER_ACCOUNT, bank
-from tests.tokens import VERIFIER
 from tests.workflows.support import refused
 from tillkeeper.contracts.errors import Code
 from tillkeeper.contracts.payment import PaymentTerms, Rail
@@ -29,8 +26,7 @@ async def euros(engine: AsyncEngine, ring: KeyRing) -> Cashier:
     """A merchant whose 2,000.00 euros the bank refused to pay: the account is closed."""
     made = Cashier(engine, ring)
     counter = made.counter
-    counter.withdrawals = Withdrawals(ring, counter.profile, lambda _: Rail.HTTP)
-    counter.deciding = Deciding(counter.withdrawals, ring, counter.profile, VERIFIER.recognise)
+    counter.by_rail(Rail.HTTP)
     details = bank(IBAN, company_name="Acme GmbH", bank="Commerzbank", branch="Köln")
     await counter.account(bound=details, currency="EUR")
     view = await counter.approve(await counter.submit(currency="EUR"))

@@ -97,6 +97,11 @@ class Counter:
         self.policies = Policies(self.ring, profile, verify)
         self.delegations = Delegations(self.ring, profile, verify)
 
+    def by_rail(self, way: Rail) -> None:
+        """Go on paying every currency by this way."""
+        self.withdrawals = Withdrawals(self.ring, self.profile, lambda _: way)
+        self.deciding = Deciding(self.withdrawals, self.ring, self.profile, VERIFIER.recognise)
+
     async def run(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         return await in_transaction(self.engine, work)
 

@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import os
 import re
+import secrets
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,10 +17,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
 from gateways.bank.exchange import FolderExchange
+from tests.ledger.withdrawal_support import Counter
 from tests.workflows.support import Platform, eventually, make_platform
 from tillkeeper.client import TASK_QUEUE, Tillkeeper
 from tillkeeper.contracts.account import AccountState
 from tillkeeper.contracts.order import OrderEvent, OrderMessage, OrderResult
+from tillkeeper.contracts.payment import PaymentState, PayoutView, Rail
 from tillkeeper.contracts.topup import TopUpState, TopUpView
 from tillkeeper.contracts.withdrawal import WithdrawalState
 from tillkeeper.sealing import KeyRing
@@ -78,6 +81,27 @@ class TestIntegrate:
         view = await names_of_the_page()["withdraw"](serving.client, serving.merchant)
         assert view.state is WithdrawalState.WAITING_APPROVAL
         assert (await serving.balances()).withdrawing == 2_000_00
+
+    async def test_the_code_of_a_payment_alone_runs(self, serving: Platform) -> None:
+        """Issue 4, point 4: a service starts a recorded payment's run, as often as it likes."""
+        counter = Counter(serving.engine, serving.house.ring)
+        counter.by_rail(Rail.FILE)
+        await counter.account()
+        request = f"W{secrets.randbelow(10**9)}"
+        approved = await counter.approve(await counter.submit(request=request))
+        assert approved.payment is not None
+        run = approved.payment.run
+        see_through = names_of_the_page()["see_through"]
+
+        async def has_left() -> bool:
+            view = await see_through(serving.client, run)
+            assert isinstance(view, PayoutView)
+            return (view.end_to_end_id, view.state) == (run, PaymentState.SENT)
+
+        await eventually(has_left)
+        assert await counter.count("payments") == 1
+        assert serving.house.exchange is not None
+        assert len(list(serving.house.exchange.outbox.glob("*.xml"))) == 1
 
     async def test_the_hold_code_runs_and_hands_over(
         self, serving: Platform, database_url: str

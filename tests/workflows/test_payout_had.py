@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,11 +13,13 @@ import pytest_asyncio
 from temporalio.testing import WorkflowEnvironment
 
 from gateways.bank.http import Answer, BankDoor, Hearing
+from ledger.workitems import settle_items
 from tests.gateways.bank.simulator.support import Simulator, running
 from tests.workflows.bank_support import imported
 from tests.workflows.support import Platform, eventually
 from tests.workflows.teller_support import Teller, teller_on
 from tillkeeper.contracts.payment import PaymentInstruction, PaymentState
+from tillkeeper.contracts.workitem import ItemKind, Outcome
 
 
 @pytest.fixture
@@ -72,6 +74,14 @@ async def overdue(teller: Teller) -> list[tuple[str, str | None]]:
     return [(row.kind, row.outcome) for row in await teller.counter.rows(sql)]
 
 
+async def noted(teller: Teller, name: str) -> None:
+    """A person takes note of the item."""
+    kind, at = ItemKind.PAYMENT_OVERDUE, datetime.now(UTC)
+    await teller.counter.run(
+        lambda c: settle_items(c, kind, [f"payment/{name}"], outcome=Outcome.ACKNOWLEDGED, at=at)
+    )
+
+
 class TestHad:
     @pytest.mark.parametrize("word", [("RCVD", None), ("RJCT", "AM05")])
     async def test_not_found_after_the_delay_pays_by_no_second_rail(
@@ -102,13 +112,14 @@ class TestHad:
     async def test_the_doors_deadline_is_kept_at_the_next_question(
         self, resting: Teller, temporal: WorkflowEnvironment
     ) -> None:
-        """C-12: an hour here, where the run looks at silence after three days."""
+        """C-12: an hour here, where the run looks at silence after three days; told once."""
         hour = {"payout_deadline_http": timedelta(hours=1)}
         profile = resting.platform.house.profile.model_copy(update=hour)
         house = dataclasses.replace(resting.platform.house, profile=profile)
         platform = dataclasses.replace(resting.platform, house=house)
         teller = dataclasses.replace(resting, platform=platform)
-        teller = teller.with_door(Blind(house.door))
+        door = Blind(house.door)
+        teller = teller.with_door(door)
         name = await teller.remitting()
         async with teller.platform.worker():
             handle = await teller.start(name)
@@ -121,5 +132,13 @@ class TestHad:
 
             await eventually(told)
             assert (await teller.view(handle)).overdue
+            await noted(teller, name)
+            asked = door.asked
+            await temporal.fast_forward(handle, timedelta(hours=5))
+
+            async def asked_again() -> bool:
+                return door.asked > asked + 2
+
+            await eventually(asked_again)
             assert (await teller.ends(handle)).state is PaymentState.PAID
-        assert await overdue(teller) == [("PAYMENT_OVERDUE", "RESOLVED")]
+        assert await overdue(teller) == [("PAYMENT_OVERDUE", "ACKNOWLEDGED")]
