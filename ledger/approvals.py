@@ -50,6 +50,7 @@ _TOKENS_OWN: Final = frozenset(
         Code.TOKEN_EXPIRED,
         Code.TOKEN_SPENT,
         Code.TOKEN_UNBOUND,
+        Code.FILES_UNREAD,
     }
 )
 """Refusals by which a token is not spent: nobody has used it."""

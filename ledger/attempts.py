@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ledger import withdrawal_rows
 from ledger.audit import Act, Audit
 from ledger.engine import execute, fetch
-from ledger.named import DESK, files_to_come, is_contradicted
+from ledger.named import DESK, files_to_come, is_contradicted, note_refused
 from ledger.payment_rows import PaymentRow, locked_payment, opened_terms, payment_of, read_payment
 from ledger.payments import (
     NewPayment,
@@ -193,6 +193,7 @@ async def next_attempt(
         await execute(connection, _NO_RETRY, (row.id,))
         reason = row.reason if contradicted else blocks[0].value
         await purpose.fail(connection, row, Ending(at, reason))
+        await note_refused(connection, [row], at)
         return name
     waiting = await purpose.locked(connection, row, WithdrawalState.REMITTING)
     payment = NewPayment(

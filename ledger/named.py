@@ -80,7 +80,7 @@ EXISTS (SELECT FROM payment_statuses s JOIN payments p ON p.id = s.payment
                               AND (x.file LIKE '{DESK}%' OR s.status = '{DEBIT_NOTED}'
                                    AND NOT x.reasons ?| $5::text[])))"""
 
-_SAYS: Final = f"SELECT {_BOOKED} OR {_TAKEN}, {_NAMED}"
+_SAYS: Final = f"SELECT {_BOOKED}, {_NAMED}, {_TAKEN}"
 
 _TO_COME: Final = """
 SELECT EXISTS (SELECT FROM bank_files
@@ -91,13 +91,20 @@ SELECT EXISTS (SELECT FROM bank_files
 
 
 class Word(NamedTuple):
-    """What the bank says against a no: it ``booked`` or took the payment, or a line ``named`` it.
+    """What the bank says against a no: it ``booked`` the payment, a line ``named`` it, or it said
+    that it has ``taken`` it.
 
-    What was booked is settled with its debit; a name alone people may contradict, saying so.
+    What was booked is settled with its debit; mere words people may contradict, saying so.
     """
 
     booked: bool
     named: bool
+    taken: bool
+
+    @property
+    def doubts(self) -> bool:
+        """Whether words, and no entry, speak against the no."""
+        return self.named or self.taken
 
 
 async def keep_names(
@@ -115,9 +122,12 @@ async def keep_names(
 async def note_refused(
     connection: AsyncConnection, rows: Sequence[PaymentRow], at: datetime
 ) -> None:
-    """Open work for each refused payment that the bank names by no entry; ``rows`` are locked."""
+    """Open work for each refused payment that the bank has by its word and by no entry.
+
+    ``rows`` are locked.
+    """
     for row in rows:
-        if row.state is PaymentState.REJECTED and await is_named(connection, row):
+        if row.state is PaymentState.REJECTED and (await word_of(connection, row)).doubts:
             item = payment_item(ItemKind.PAYMENT_OVERDUE, row, NAMED)
             await open_items(connection, [item], at=at)
 
@@ -128,11 +138,6 @@ async def is_contradicted(connection: AsyncConnection, row: PaymentRow) -> bool:
     Every attempt up to this one counts: a debit of the first may come after the second's no.
     """
     return any(await _word(connection, _attempts(row)))
-
-
-async def is_named(connection: AsyncConnection, row: PaymentRow) -> bool:
-    """Whether a line that is no entry names this very payment, and nobody has taken that back."""
-    return (await word_of(connection, row)).named
 
 
 async def word_of(connection: AsyncConnection, row: PaymentRow) -> Word:

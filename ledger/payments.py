@@ -238,6 +238,8 @@ async def apply_statuses(
         await record_said(connection, row, said[row.id], digest, at)
         if await _follow(connection, sheet, row, said[row.id], at):
             changed.append(row.end_to_end_id)
+        elif not row.state.open:
+            await note_refused(connection, [row], at)
     await sheet.write()
     return tuple(changed)
 

@@ -25,7 +25,7 @@ from ledger.receiving import Receiver
 from ledger.settling import may_charge, settle, settled_name, share_of
 from ledger.sheet import Effect, Sheet
 from ledger.topups import TopUpRow, read_topup
-from ledger.withdrawal_remedies import WithdrawalRemedies, may_be_unpaid
+from ledger.withdrawal_remedies import WithdrawalRemedies, may_be_noted, may_be_unpaid
 from ledger.workitems import Item, NewItem, Proposal
 from tillkeeper.contracts.account import AccountState
 from tillkeeper.contracts.book import Bucket, TransferKind
@@ -116,6 +116,8 @@ class Remedies:
         if body.action is ItemAction.NOT_PAID:
             row = await self._payment(connection, item)
             await may_be_unpaid(connection, row, body.target)
+        if body.action is ItemAction.ACKNOWLEDGE and item.kind is ItemKind.PAYMENT_OVERDUE:
+            await may_be_noted(connection, await self._payment(connection, item))
         if item.kind is ItemKind.WITHDRAWAL_FAILED:
             await self._withdrawals.check(connection, item, body)
         if body.action not in PAYS:

@@ -28,10 +28,14 @@ is another amount."""
 
 _TARGET: Final = re.compile(r"([^/]+)(?:/less/([1-9][0-9]{0,17}))?", re.ASCII)
 
+# What ended otherwise waits for no debit any more: given back, or a return that people pay anew.
 _NAMES: Final = """
 SELECT t.payment, CASE WHEN e.parts > 1 THEN t.amount END AS amount,
-       p.state IN ('PAID', 'RETURNED') AS paid
+       p.state IN ('PAID', 'RETURNED') OR p.merchant IS NULL AND p.state = 'REJECTED'
+       OR coalesce(w.state NOT IN ('REMITTING', 'FAILED_MANUAL'), false) AS paid
   FROM bank_transactions t JOIN bank_entries e ON e.id = t.entry JOIN payments p ON p.id = t.payment
+  LEFT JOIN withdrawals w ON p.merchant IS NOT NULL AND w.merchant = split_part(p.subject, '/', 2)
+   AND w.request = split_part(p.subject, '/', 3)
  WHERE t.entry = $1 ORDER BY t.part"""
 
 _AMOUNT: Final = "SELECT amount FROM bank_entries WHERE id = $1"
@@ -83,10 +87,13 @@ async def share_of(connection: AsyncConnection, item: Item) -> Share:
     others = any(one.payment != row.id and not one.paid for one in names)
     part = min(_stated(mine, row), left) if others else left
     share = Share(row, _entry(item), part, left - part)
-    if share.less != less or share.less * SHORTFALL_PARTS > row.amount:
+    # A debit of one payment may be a charge instead; a part of several has no other way out.
+    too_much = len(names) < 2 and share.less * SHORTFALL_PARTS > row.amount
+    if share.less != less or share.part <= 0 or too_much:
         detail = (
             f"the debit is {share.less} minor units less than the payment: at most one part in "
-            f"{SHORTFALL_PARTS} is accepted, where the target names it (ID/less/{share.less})"
+            f"{SHORTFALL_PARTS} is accepted, or any where it names several payments, and where "
+            f"the target names it (ID/less/{share.less})"
         )
         raise Rejected(Code.AMOUNT_MISMATCH, detail=detail if share.less else "nothing is less")
     return share

@@ -182,19 +182,26 @@ async def may_be_unpaid(connection: AsyncConnection, row: PaymentRow, said: str 
     """Whether people may prove that it was not paid. Raises Rejected.
 
     A file that was never marked may be leaving right now; the door's mark is looked at first. Where
-    a line of the bank's names the payment as debited, they say that they know: ``said`` is its
+    the bank's words say that it has the payment, they say that they know: ``said`` is its
     end-to-end id. That is also how it ends for one that is refused already.
     """
     word = await word_of(connection, row)
     leaving = row.state is PaymentState.RECORDED and row.rail is Rail.FILE
-    doubted = row.state is PaymentState.REJECTED and word.named
+    doubted = row.state is PaymentState.REJECTED and word.doubts
     if leaving or not (row.state.open or doubted):
         raise Rejected(Code.REQUEST_DECIDED, detail=f"the payment is {row.state}")
     if word.booked:
-        detail = "the bank has taken or booked the payment: settle its debit with it first"
+        detail = "the bank has booked the payment: settle its debit with it first"
         raise Rejected(Code.REQUEST_DECIDED, detail=detail)
-    if said != (row.end_to_end_id if word.named else None):
-        detail = "the target is the payment's id where the bank names it as debited, else nothing"
+    if said != (row.end_to_end_id if word.doubts else None):
+        detail = "the target is the payment's id where the bank says that it has it, else nothing"
+        raise Rejected(Code.PAYMENT_NAMED, detail=detail)
+
+
+async def may_be_noted(connection: AsyncConnection, row: PaymentRow) -> None:
+    """Whether a note may end the work: not where only this work can end it. Raises Rejected."""
+    if row.state is PaymentState.REJECTED and (await word_of(connection, row)).doubts:
+        detail = "the bank says that it has it: two people prove it unpaid, or its debit is settled"
         raise Rejected(Code.PAYMENT_NAMED, detail=detail)
 
 

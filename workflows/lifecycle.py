@@ -67,6 +67,7 @@ class Lifecycle:
         self.needs_person = ""
         self._resumed = 0
         self._heard = 0
+        self._flooded = False
 
     def listeners(self) -> Mapping[str, Listener]:
         """The signals that this lifecycle understands, by name."""
@@ -74,8 +75,13 @@ class Lifecycle:
 
     @workflow.signal(dynamic=True)
     async def hear(self, name: str, given: Sequence[RawValue]) -> None:
-        """Every signal arrives here; what is refused or not understood is noted in the view."""
+        """Every signal arrives here; what is refused or not understood is noted in the view.
+
+        A run that messages made long goes on as a new one, wherever it waits; one that began before
+        this was so went on waiting, as its history has it.
+        """
         listener = {"resume": hears_nudge(self._resume), **self.listeners()}.get(name)
+        self._flooded = self._flooded or (self._long and workflow.patched("flooded-goes-on"))
         if self._no_key_opens(given):
             self._note(name, "sealed with a key that the worker did not have")
             return

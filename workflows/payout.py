@@ -236,7 +236,7 @@ class PayoutWorkflow(Lifecycle):
             workflow.upsert_search_attributes([NEEDS_PERSON.value_set(True)])
             workflow.logger.error("waits for a person: %s", stuck)
         patience = timedelta(seconds=self._patience())
-        in_time = await self._until(lambda: mended() or self._nudged or self._long, patience)
+        in_time = await self._until(lambda: mended() or self._nudged or self._flooded, patience)
         self._nudged = False
         if self.needs_person == stuck:
             self.needs_person = ""
@@ -269,7 +269,7 @@ class PayoutWorkflow(Lifecycle):
         except asyncio.CancelledError:
             self.note_cancel()
             return
-        if self._long and not self._nudged and look is PayoutDoor.read_payment:
+        if self._flooded and not self._nudged and look is PayoutDoor.read_payment:
             return
         self._nudged = False
         try:
@@ -280,10 +280,10 @@ class PayoutWorkflow(Lifecycle):
     async def _rest(self, patience: float) -> None:
         """Until a nudge, or a run long enough. Raises TimeoutError after ``patience`` seconds."""
         if self._view is None or self._view.rail is Rail.FILE:
-            await workflow.wait_condition(lambda: self._nudged or self._long, timeout=patience)
+            await workflow.wait_condition(lambda: self._nudged or self._flooded, timeout=patience)
             return
         rung = self._alarm.at(workflow.now() + timedelta(seconds=patience))
-        await workflow.wait_condition(lambda: self._nudged or self._long or rung())
+        await workflow.wait_condition(lambda: self._nudged or self._flooded or rung())
         if rung() and not self._nudged:
             raise TimeoutError
 
@@ -291,7 +291,7 @@ class PayoutWorkflow(Lifecycle):
         """When it is due, record the next attempt and go on with it."""
         due = None if self._view is None else self._view.retry_at
         wait = due is not None and seconds_until(due)
-        if wait and await self._until(lambda: self._long, timedelta(seconds=wait)):
+        if wait and await self._until(lambda: self._flooded, timedelta(seconds=wait)):
             return
         view = await self.through(PayoutDoor.record_next_attempt, self._command)
         self._name = view.end_to_end_id

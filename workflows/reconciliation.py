@@ -201,7 +201,7 @@ class ReconciliationWorkflow(Lifecycle):
         until = min(workflow.now() + (SOON if self._soon else EVERY), self._since + GIVES_UP_AFTER)
         try:
             wait_s = seconds_until(until)
-            await workflow.wait_condition(lambda: not self._idle or self._long, timeout=wait_s)
+            await workflow.wait_condition(lambda: not self._idle or self._flooded, timeout=wait_s)
         except TimeoutError:
             self._asked += 1
         except asyncio.CancelledError:

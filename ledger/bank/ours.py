@@ -8,19 +8,21 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from pydantic import ValidationError
+
 from ledger.accounts import AccountRows
 from ledger.audit import SYSTEM, Act
 from ledger.bank.early import EarlyReturn, debit_to_come, early_return, lump_return
-from ledger.bank.entries import Entry, OurPayment
+from ledger.bank.entries import Entry, OurPayment, Part
 from ledger.bank.reversals import close_receipts
 from ledger.bank.rows import open_said
-from ledger.payment_rows import opened_terms, payment_by_id
+from ledger.payment_rows import PaymentRow, opened_terms, payment_by_id
 from ledger.payments import Moved, payment_debited, payment_returned
 from ledger.purposes import payment_item, returned_subject, subject_of
 from ledger.receiving import Receiver
 from ledger.sheet import Sheet
 from ledger.workitems import open_items
-from tillkeeper.contracts.errors import Unavailable
+from tillkeeper.contracts.errors import Broken, Rejected, Unavailable
 from tillkeeper.contracts.receipt import ReceiptState
 from tillkeeper.contracts.workitem import ItemKind
 from tillkeeper.rules.names import compact_number
@@ -93,13 +95,20 @@ class OurPayments:
         A national number within an IBAN is the same account.
         """
         part = next(one for one in entry.parts if one.payment == ours.id)
-        said = open_said(self._ring, part.entry, part.part, part.said_sealed).creditor_account
         row = await payment_by_id(self._connection, ours.id)
-        mine = compact_number(opened_terms(self._ring, row).creditor.account).upper()
-        told = compact_number(said or "").upper()
-        if told and not (mine.endswith(told) or told.endswith(mine)):
+        if not self._same_account(part, row):
             item = payment_item(ItemKind.PAYEE_DIFFERS, row, None)
             await open_items(self._connection, [item], at=self._at)
+
+    def _same_account(self, part: Part, row: PaymentRow) -> bool:
+        """Whether it paid whom it was to pay; what cannot be opened holds no file back."""
+        try:
+            said = open_said(self._ring, part.entry, part.part, part.said_sealed).creditor_account
+            mine = compact_number(opened_terms(self._ring, row).creditor.account).upper()
+        except (Rejected, Broken, ValidationError):
+            return False
+        told = compact_number(said or "").upper()
+        return not told or mine.endswith(told) or told.endswith(mine)
 
     async def _sent_back(self, ours: OurPayment, early: EarlyReturn | None) -> bool:
         if early is None or not await payment_returned(

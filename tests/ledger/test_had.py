@@ -21,6 +21,7 @@ from tillkeeper.rules.profiles import JD_PREPAID_2023_11
 from tillkeeper.sealing import KeyRing
 
 FAILED = "WITHDRAWAL_FAILED"
+OVERDUE = "PAYMENT_OVERDUE"
 PROFILE = JD_PREPAID_2023_11
 HAD = [
     ("RCVD",), ("PART",), ("PATC",), ("ACTC",), ("PDNG",), ("XX99",), ("no code at all",),
@@ -87,6 +88,24 @@ class TestContradicted:
         for action in (ItemAction.RETRY, ItemAction.RETURN_TO_AVAILABLE):
             with refused(Code.REQUEST_DECIDED):
                 await cashier.choose(await cashier.item(FAILED), action)
+        await _proven_unpaid(cashier, name)
+
+    async def test_the_bank_has_it_after_people_proved_that_it_was_not_paid(
+        self, cashier: Cashier
+    ) -> None:
+        """C-12: work again, which a note does not end and a second proof does."""
+        name = await cashier.remitting()
+        await cashier.sending(name)
+        row = await cashier.payment(name)
+        late = AT + timedelta(days=4)
+        await cashier.counter.run(lambda c: note_overdue(c, row.id, late, PROFILE))
+        await cashier.confirm(
+            await cashier.choose(await cashier.item(OVERDUE), ItemAction.NOT_PAID)
+        )
+        await cashier.says(name, "ACTC", at=AT + timedelta(days=5))
+        with refused(Code.REQUEST_DECIDED):
+            await cashier.choose(await cashier.item(FAILED), ItemAction.RETRY)
+        await _proven_unpaid(cashier, name)
 
     async def test_not_found_takes_no_earlier_word_back(self, cashier: Cashier) -> None:
         """Rows of before this rule: "received", then "not found" taken for a no."""
@@ -96,6 +115,7 @@ class TestContradicted:
         await _decided_not_found(cashier, name)
         assert await cashier.following(name, AT + 2 * VISIBLE) == name
         assert (await cashier.stands())[0] == "FAILED_MANUAL"
+        await _proven_unpaid(cashier, name)
 
     async def test_peoples_proof_takes_it_back(self, cashier: Cashier) -> None:
         """C-12: two people hold the bank's letter; what it said until then holds nothing up."""
@@ -111,6 +131,18 @@ class TestContradicted:
         await cashier.choose(await cashier.item(FAILED), ItemAction.RETURN_TO_AVAILABLE)
         assert (await cashier.stands())[0] == "RETURNED"
         await cashier.verified()
+
+
+async def _proven_unpaid(cashier: Cashier, name: str) -> None:
+    """People who say that they know of the bank's word end it, and the money is available."""
+    item = await cashier.item(OVERDUE)
+    for action, target in ((ItemAction.ACKNOWLEDGE, None), (ItemAction.NOT_PAID, None)):
+        with refused(Code.PAYMENT_NAMED):
+            await cashier.choose(item, action, target=target)
+    await cashier.confirm(await cashier.choose(item, ItemAction.NOT_PAID, target=name))
+    await cashier.choose(await cashier.item(FAILED), ItemAction.RETURN_TO_AVAILABLE)
+    assert (await cashier.stands())[0] == "RETURNED"
+    await cashier.verified()
 
 
 async def _decided_not_found(cashier: Cashier, name: str) -> None:

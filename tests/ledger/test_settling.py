@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 import pytest_asyncio
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
 
 from ledger import attempts
 from tests.ledger.bank.telling import Balances, Line, statement_file
@@ -18,6 +20,7 @@ from tillkeeper.contracts.workitem import ItemAction
 from tillkeeper.sealing import KeyRing
 
 DEBIT = "UNKNOWN_DEBIT"
+FAILED = "WITHDRAWAL_FAILED"
 FIRST, SECOND = 2_000_00, 1_500_00
 
 
@@ -96,6 +99,43 @@ class TestBatch:
         [item] = await cashier.counter.rows("SELECT kind, amount FROM work_items")
         assert (item.kind, item.amount) == (DEBIT, SECOND - 100_00)
         await cashier.verified()
+
+    async def test_a_part_of_another_amount_is_settled_with_what_is_less(
+        self, cashier: Cashier, two: tuple[str, str]
+    ) -> None:
+        """1,400.00 of 1,500.00: two people name the difference, for nothing else ends it."""
+        await cashier.bring(batch((two[0], FIRST), (two[1], SECOND - 100_00)))
+        item = await cashier.item(DEBIT)
+        with refused(Code.PAYMENT_NAMED):
+            await cashier.choose(item, ItemAction.CHARGE)
+        target = f"{two[1]}/less/10000"
+        await cashier.confirm(await cashier.choose(item, ItemAction.PAYMENT, target=target))
+        assert await states(cashier) == ["PAID", "PAID"]
+        await cashier.verified()
+
+    async def test_a_part_whose_withdrawal_was_given_back_may_be_a_charge(
+        self, cashier: Cashier, two: tuple[str, str]
+    ) -> None:
+        """The bank pays what it refused, after the money was given back: nobody waits for it."""
+        await cashier.says(two[1], "RJCT", "AC04")
+        await cashier.choose(await cashier.item(FAILED), ItemAction.RETURN_TO_AVAILABLE)
+        await cashier.bring(batch((two[0], FIRST), (two[1], SECOND)))
+        assert await states(cashier) == ["PAID", "RETURNED"]
+        await cashier.confirm(await cashier.choose(await cashier.item(DEBIT), ItemAction.CHARGE))
+        await cashier.verified()
+
+    async def test_a_payment_that_cannot_be_opened_holds_no_file_back(
+        self, cashier: Cashier, two: tuple[str, str], owner_url: str
+    ) -> None:
+        """C-12: the bank's debit pays it; whom it paid is people's to look at."""
+        owner = create_async_engine(owner_url, poolclass=NullPool)
+        async with owner.begin() as connection:
+            unreadable = text("UPDATE payments SET creditor_sealed = 'x' WHERE end_to_end_id = :n")
+            await connection.execute(unreadable, {"n": two[0]})
+        await owner.dispose()
+        await cashier.bring(batch((two[0], FIRST), (two[1], SECOND)))
+        assert await states(cashier) == ["PAID", "PAID"]
+        assert ("PAYEE_DIFFERS", "OPEN") in await cashier.items()
 
     async def test_people_settle_part_by_part(self, cashier: Cashier, two: tuple[str, str]) -> None:
         """Both were refused; a fee stands beside the parts. It is charged with the last of them."""
