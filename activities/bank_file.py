@@ -8,12 +8,11 @@ from typing import Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 from temporalio import activity
 from temporalio.common import WorkflowIDReusePolicy
-from temporalio.service import RPCError
 
 from activities.failures import failing_typed, one_transaction
 from activities.heart import heartbeating
 from activities.house import House
-from activities.nudging import nudge_all
+from activities.nudging import asked, nudge_all
 from gateways.bank.reading import read_bank_bytes
 from ledger.bank.booking import Booker, book_entries
 from ledger.bank.files import FileRow, file_body, file_row, file_told, refuse_file
@@ -195,8 +194,8 @@ def _unknown() -> Rejected:
 
 async def _look_at(one: AccountDay) -> None:
     """Have a day compared (again): start its run, or nudge the one that there is."""
-    try:
-        await activity.client().start_workflow(
+    await asked(
+        activity.client().start_workflow(
             reconciliation.WORKFLOW,
             ReconciliationStart(account=one.account, day=one.day, paced=True),
             id=reconciliation_workflow_id(one.account, one.day),
@@ -204,5 +203,4 @@ async def _look_at(one: AccountDay) -> None:
             id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
             start_signal=reconciliation.LOOK,
         )
-    except RPCError as error:
-        raise Unavailable(f"Temporal refused for now: {error.status.name}") from None
+    )

@@ -8,25 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import Final, TypeVar
+from typing import Final
 
 from temporalio import activity
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
-from temporalio.service import RPCError
 
 from activities.failures import failing_typed
 from activities.heart import heartbeating
 from activities.house import House
-from activities.nudging import nudge_all
+from activities.nudging import asked, nudge_all
 from ledger.engine import in_transaction
 from ledger.lost_runs import PAGE, WATCHED, LostRun, lost_runs
-from tillkeeper.contracts.errors import Unavailable
 from tillkeeper.contracts.watch import Look, LookCommand, RevivedRun, RunWatchDoor, latest
 from tillkeeper.contracts.withdrawal import CHANGED_SIGNAL
 
@@ -39,8 +37,6 @@ OPEN_FOR: Final = timedelta(minutes=5)
 """What is open for less may be starting, or not be listed yet."""
 
 ANSWER_WITHIN: Final = timedelta(seconds=10)
-
-Answer = TypeVar("Answer")
 
 _log = logging.getLogger(__name__)
 
@@ -83,7 +79,7 @@ class RunWatchActivities(RunWatchDoor):
             found = _Found()
             for lifecycle in WATCHED:
                 # Listed before the rows are read: what ends in between was listed, and is not lost.
-                running = await _asked(_running(activity.client(), lifecycle))
+                running = await asked(_running(activity.client(), lifecycle))
                 await self._revive(lifecycle, running, command, found)
             return Look(revived=found.revived, last=found.last, ended=found.ended)
 
@@ -118,7 +114,7 @@ async def _running(client: Client, lifecycle: str) -> list[str]:
 
 
 async def _begun(lifecycle: str, lost: LostRun) -> _Begun:
-    how = await _asked(_start(activity.client(), lifecycle, lost))
+    how = await asked(_start(activity.client(), lifecycle, lost))
     if how is _Begun.REVIVED:
         _log.warning("%s did not run and was started again", lost.workflow_id)
         if lost.waits is not None:
@@ -145,10 +141,3 @@ async def _start(client: Client, lifecycle: str, lost: LostRun) -> _Begun:
         completed = known.status is WorkflowExecutionStatus.COMPLETED
         return _Begun.ENDED if completed else _Begun.RUNNING
     return _Begun.REVIVED
-
-
-async def _asked(call: Awaitable[Answer]) -> Answer:
-    try:
-        return await call
-    except RPCError as error:
-        raise Unavailable(f"Temporal refused for now: {error.status.name}") from None

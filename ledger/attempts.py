@@ -15,8 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ledger import withdrawal_rows
 from ledger.audit import Act, Audit
-from ledger.engine import execute, fetch
-from ledger.named import DESK, files_to_come, is_contradicted, note_refused
+from ledger.engine import execute
+from ledger.named import DESK, files_to_come, is_contradicted, note_refused, was_had
 from ledger.payment_rows import PaymentRow, locked_payment, opened_terms, payment_of, read_payment
 from ledger.payments import (
     NewPayment,
@@ -36,7 +36,7 @@ from tillkeeper.contracts.errors import Code, Rejected, Unavailable
 from tillkeeper.contracts.payment import PaymentState, Rail
 from tillkeeper.contracts.withdrawal import WithdrawalState
 from tillkeeper.contracts.workitem import ItemKind
-from tillkeeper.rules.payments import DUPLICATE, RULES
+from tillkeeper.rules.payments import RULES
 from tillkeeper.rules.payouts import NOT_FOUND, NOT_PAID, is_proven_absent, next_rail
 from tillkeeper.sealing import KeyRing
 
@@ -56,11 +56,6 @@ UPDATE payments SET asked_at = $2, asked = asked + 1
  WHERE end_to_end_id = $1 AND asked_at IS DISTINCT FROM $2"""
 
 _NO_RETRY: Final = "UPDATE payments SET retry_at = NULL WHERE id = $1"
-
-_HAD: Final = """
-SELECT EXISTS (SELECT FROM payment_statuses
-                WHERE payment = $1 AND (status <> 'RJCT' OR reasons ?| $2::text[]))"""
-"""Whether the bank ever said that it has a payment; our own "not found" is a no."""
 
 
 async def mark_sending(
@@ -137,7 +132,7 @@ async def record_absence(
     row = await locked_payment(connection, row.id)
     if row.state is not PaymentState.UNCLEAR or row.sending_at is None:
         return
-    if (await fetch(connection, _HAD, (row.id, sorted(DUPLICATE))))[0][0]:
+    if await was_had(connection, row):
         return
     if is_proven_absent(row.sending_at, at, visibility):
         await record_no(connection, row, NOT_FOUND, source, at)

@@ -32,9 +32,7 @@ _LOCK: Final = 0x7111_C4A2
 _ALONE: Final = "SELECT pg_advisory_xact_lock($1)"
 
 _BEGUN: Final = """
-SELECT EXISTS (SELECT FROM audit WHERE subject = $1 AND stamp IS NOT NULL)
-    OR NOT EXISTS (SELECT FROM audit)
-    OR EXISTS (SELECT FROM audit WHERE stamp IS NOT NULL)"""
+SELECT NOT EXISTS (SELECT FROM audit) OR EXISTS (SELECT FROM audit WHERE stamp IS NOT NULL)"""
 
 _LAST: Final = """
 SELECT c.place, c.audit, c.hash, (SELECT max(id) FROM audit) AS highest, clock_timestamp() AS now
@@ -84,7 +82,7 @@ async def boundary_of(connection: AsyncConnection, ring: KeyRing) -> Boundary:
 async def _begin(connection: AsyncConnection, ring: KeyRing) -> bool | None:
     """None where rows from before are not chained yet."""
     await execute(connection, _ALONE, (_LOCK,))
-    if (await fetch(connection, _BEGUN, (SUBJECT,)))[0][0]:
+    if (await fetch(connection, _BEGUN, ()))[0][0]:
         return False
     place, audit, last, highest, now = (await fetch(connection, _LAST, ()))[0]
     if audit != highest:

@@ -80,6 +80,10 @@ EXISTS (SELECT FROM payment_statuses s JOIN payments p ON p.id = s.payment
                               AND (x.file LIKE '{DESK}%' OR s.status = '{DEBIT_NOTED}'
                                    AND NOT x.reasons ?| $5::text[])))"""
 
+_HAD: Final = """
+SELECT EXISTS (SELECT FROM payment_statuses
+                WHERE payment = $1 AND (status <> $2 OR reasons ?| $3::text[]))"""
+
 _SAYS: Final = f"SELECT {_BOOKED}, {_NAMED}, {_TAKEN}"
 
 _TO_COME: Final = """
@@ -138,6 +142,12 @@ async def is_contradicted(connection: AsyncConnection, row: PaymentRow) -> bool:
     Every attempt up to this one counts: a debit of the first may come after the second's no.
     """
     return any(await _word(connection, _attempts(row)))
+
+
+async def was_had(connection: AsyncConnection, row: PaymentRow) -> bool:
+    """Whether the bank ever said that it has a payment; our own "not found" is a no."""
+    asked = (row.id, REJECTED, sorted(DUPLICATE))
+    return bool((await fetch(connection, _HAD, asked))[0][0])
 
 
 async def word_of(connection: AsyncConnection, row: PaymentRow) -> Word:

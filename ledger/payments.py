@@ -155,23 +155,24 @@ async def mark_sent(
 
 async def payment_debited(
     connection: AsyncConnection, sheet: Sheet, payment_id: int, moved: Moved
-) -> bool:
+) -> PaymentRow | None:
     """The bank booked the debit of a payment: it is PAID, in the book on the entry's day.
 
     The entry is booked as ``subject_of``, or the payment is paid out of suspense where it was
-    received. False where amount or currency differ, or it is decided already: that is another
-    debit. The sheet has PLATFORM and the payment's merchant open, for suspense SETTLING too.
+    received. Answers the row as it was; None where amount or currency differ, or it is decided
+    already: that is another debit. The sheet has PLATFORM and the payment's merchant open, for
+    suspense SETTLING too.
     """
     row = await locked_payment(connection, payment_id)
     booked = await _booked_at(connection, row, moved.entry)
     if booked is None or not row.state.open or row.amount != moved.amount:
-        return False
+        return None
     if moved.received:
         await _settle(connection, sheet, row, moved)
-        return True
+        return row
     await _decide(connection, row, PaymentState.PAID, Ending(moved.at))
     await purpose_of(row.subject).paid(sheet, row, booked, moved.at)
-    return True
+    return row
 
 
 async def payment_settled(

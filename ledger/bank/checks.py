@@ -116,18 +116,21 @@ SELECT 'receipts', g.first, format('%s of entry %s reversed, as the bank did', t
   FROM gone g LEFT JOIN taken t USING (entry)
  WHERE g.amount <> coalesce(t.amount, 0) ORDER BY g.entry LIMIT 1"""
 
-_SUSPENSE: Final = """
-WITH debits AS (
-    SELECT e.id, e.amount FROM bank_entries e JOIN transfers t ON t.subject = e.booked_as
-     WHERE t.kind = 'bank_debit'),
-charges AS (
+_EXPLAINED: Final = """
     SELECT subject, min(id) AS first,
            sum(CASE kind WHEN 'payment_shortfall' THEN -amount ELSE amount END) AS amount,
            count(*) FILTER (WHERE kind = 'bank_charge') AS charged,
            count(*) FILTER (WHERE kind IN ('return_settled', 'withdrawal_settled')) AS settled
       FROM transfers
      WHERE kind IN ('bank_charge', 'return_settled', 'withdrawal_settled', 'payment_shortfall')
-       AND subject LIKE 'entry/%' GROUP BY subject),
+       AND subject LIKE 'entry/%' GROUP BY subject"""
+"""What moved out of suspense again, by the debit that it was in: in minor units, and how often."""
+
+_SUSPENSE: Final = f"""
+WITH debits AS (
+    SELECT e.id, e.amount FROM bank_entries e JOIN transfers t ON t.subject = e.booked_as
+     WHERE t.kind = 'bank_debit'),
+charges AS ({_EXPLAINED}),
 rest AS (
     SELECT subject, amount FROM work_items WHERE kind = 'UNKNOWN_DEBIT' AND state <> 'CLOSED'),
 backs AS (
@@ -189,7 +192,7 @@ SELECT CASE WHEN coalesce(w.id, p.id) IS NULL THEN 'transfers' ELSE 'payments' E
  ORDER BY 1, 2 LIMIT 1"""
 
 # Transfers that stand for themselves, of no receipt, entry, payment or top-up, are notes.
-_WAITING: Final = """
+_WAITING: Final = f"""
 WITH waits AS (
     SELECT CASE state WHEN 'UNMATCHED' THEN 'unmatched_receipts' ELSE 'returning_receipts' END
            AS bucket, currency, amount FROM receipts WHERE state IN ('UNMATCHED', 'RETURNING')
@@ -197,12 +200,7 @@ WITH waits AS (
     SELECT 'unmatched_payments', a.currency, e.amount - coalesce(c.amount, 0)
       FROM bank_entries e JOIN bank_accounts a ON a.id = e.account
       JOIN transfers t ON t.subject = e.booked_as AND t.kind = 'bank_debit'
-      LEFT JOIN (SELECT subject, sum(CASE kind WHEN 'payment_shortfall' THEN -amount
-                                     ELSE amount END) AS amount
-                   FROM transfers
-                  WHERE kind IN ('bank_charge', 'return_settled', 'withdrawal_settled',
-                                 'payment_shortfall') AND subject LIKE 'entry/%'
-                  GROUP BY subject) c ON c.subject = e.booked_as
+      LEFT JOIN ({_EXPLAINED}) c ON c.subject = e.booked_as
      WHERE NOT EXISTS (SELECT FROM bank_entries x WHERE x.reverses = e.id AND x.side = 'C'
                           AND x.booked_as IS NOT NULL)),
 wanted AS (SELECT bucket, currency, sum(amount) AS amount FROM waits GROUP BY bucket, currency),

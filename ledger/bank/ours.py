@@ -16,7 +16,7 @@ from ledger.bank.early import EarlyReturn, debit_to_come, early_return, lump_ret
 from ledger.bank.entries import Entry, OurPayment, Part
 from ledger.bank.reversals import close_receipts
 from ledger.bank.rows import open_said
-from ledger.payment_rows import PaymentRow, opened_terms, payment_by_id
+from ledger.payment_rows import PaymentRow, opened_terms
 from ledger.payments import Moved, payment_debited, payment_returned
 from ledger.purposes import payment_item, returned_subject, subject_of
 from ledger.receiving import Receiver
@@ -81,21 +81,21 @@ class OurPayments:
         return entry.payment is not None and await self._sent_back(entry.payment, lump)
 
     async def _paid(self, entry: Entry, ours: OurPayment, moved: Moved) -> bool:
-        if not await payment_debited(self._connection, self._sheet, ours.id, moved):
+        row = await payment_debited(self._connection, self._sheet, ours.id, moved)
+        if row is None:
             return False
         self.names.append(ours.end_to_end_id)
-        await self._watch_payee(entry, ours)
+        await self._watch_payee(entry, row)
         # What came back before this debit was told is no receipt but that payment.
         await self._sent_back(ours, await early_return(self._connection, ours, self._at))
         return True
 
-    async def _watch_payee(self, entry: Entry, ours: OurPayment) -> None:
+    async def _watch_payee(self, entry: Entry, row: PaymentRow) -> None:
         """The bank's debit pays, whomever it says that it paid; another account is people's work.
 
         A national number within an IBAN is the same account.
         """
-        part = next(one for one in entry.parts if one.payment == ours.id)
-        row = await payment_by_id(self._connection, ours.id)
+        part = next(one for one in entry.parts if one.payment == row.id)
         if not self._same_account(part, row):
             item = payment_item(ItemKind.PAYEE_DIFFERS, row, None)
             await open_items(self._connection, [item], at=self._at)

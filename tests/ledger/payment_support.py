@@ -151,7 +151,7 @@ class Payments:
             )
             moved = Moved(entry, amount, AT, "AC04" if side == "C" else None)
             act = payment_debited if side == "D" else payment_returned
-            done = await act(connection, sheet, payment, moved)
+            done = bool(await act(connection, sheet, payment, moved))
             await sheet.write()
             return done
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
-import pytest_asyncio
 from sqlalchemy import text
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
@@ -20,10 +18,10 @@ from activities.payout import PayoutActivities, payment_instruction
 from gateways.bank.http import Answer, BankDoor, Hearing
 from ledger import attempts
 from ledger.payment_rows import read_payment
-from tests.gateways.bank.simulator.support import OTHER, Simulator, running
+from tests.gateways.bank.simulator.support import OTHER
 from tests.ledger.payment_support import said
 from tests.workflows.support import Platform, eventually
-from tests.workflows.teller_support import AMOUNT, Teller, teller_on
+from tests.workflows.teller_support import AMOUNT, Teller
 from tillkeeper.contracts.errors import Unavailable
 from tillkeeper.contracts.payment import (
     FailureClass,
@@ -42,21 +40,6 @@ Work = Callable[[], Awaitable[None]]
 _CUT = """
 SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
  WHERE wait_event_type = 'Lock' AND datname = current_database()"""
-
-
-@pytest.fixture
-def bank(tmp_path: Path) -> Iterator[Simulator]:
-    """A bank whose folders are the other ends of our exchange."""
-    with running(tmp_path, tmp_path / "exchange") as made:
-        yield made
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def resting(idle: Platform, bank: Simulator, tmp_path: Path) -> Teller:
-    """A merchant with 9,000.00 and a bank; the test starts the workers itself."""
-    made = teller_on(idle, bank, tmp_path / "exchange")
-    await made.counter.account(fund=9_000_00)
-    return made
 
 
 class Troubled(BankDoor):

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -14,29 +12,19 @@ from temporalio.testing import WorkflowEnvironment
 
 from gateways.bank.http import Answer, BankDoor, Hearing
 from ledger.workitems import settle_items
-from tests.gateways.bank.simulator.support import Simulator, running
 from tests.workflows.bank_support import imported
-from tests.workflows.support import Platform, eventually
-from tests.workflows.teller_support import Teller, teller_on
+from tests.workflows.support import eventually
+from tests.workflows.teller_support import Teller
 from tillkeeper.contracts.payment import PaymentInstruction, PaymentState
 from tillkeeper.contracts.workitem import ItemKind, Outcome
 
 
-@pytest.fixture
-def bank(tmp_path: Path) -> Iterator[Simulator]:
-    """A bank whose folders are the other ends of our exchange."""
-    with running(tmp_path, tmp_path / "exchange") as made:
-        yield made
-
-
 @pytest_asyncio.fixture(loop_scope="session")
-async def resting(idle: Platform, bank: Simulator, tmp_path: Path) -> Teller:
-    """A merchant with 9,000.00, and a bank whose stated delay is five minutes."""
-    made = teller_on(idle, bank, tmp_path / "exchange")
-    await made.counter.account(fund=9_000_00)
-    house = dataclasses.replace(made.platform.house, visibility=timedelta(minutes=5))
-    platform = dataclasses.replace(made.platform, house=house)
-    return dataclasses.replace(made, platform=platform)
+async def resting(resting: Teller) -> Teller:
+    """The same, with a bank whose stated delay is five minutes."""
+    house = dataclasses.replace(resting.platform.house, visibility=timedelta(minutes=5))
+    platform = dataclasses.replace(resting.platform, house=house)
+    return dataclasses.replace(resting, platform=platform)
 
 
 class Blind(BankDoor):

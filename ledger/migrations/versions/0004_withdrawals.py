@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from alembic import op
+from ledger.migrations.scripts import downgrade as downgrade
+from ledger.migrations.scripts import run
 
 revision = "0004"
 down_revision = "0003"
@@ -14,12 +13,4 @@ depends_on = None
 
 def upgrade() -> None:
     """Make everything that withdrawals need."""
-    script = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
-    raw = op.get_bind().connection.dbapi_connection
-    # A script of many statements needs the simple protocol, which only the driver itself speaks.
-    raw.run_async(lambda driver: driver.execute(script))  # type: ignore[union-attr]
-
-
-def downgrade() -> None:
-    """Never: a book is not unmade."""
-    raise NotImplementedError("a book is not unmade; restore a backup instead")
+    run(__file__)

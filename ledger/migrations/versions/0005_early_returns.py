@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from alembic import op
+from ledger.migrations.scripts import downgrade as downgrade
+from ledger.migrations.scripts import run
 
 revision = "0005"
 down_revision = "0004"
@@ -14,9 +13,4 @@ depends_on = None
 
 def upgrade() -> None:
     """Let receipts be SENT_BACK."""
-    op.execute(Path(__file__).with_suffix(".sql").read_text(encoding="utf-8"))
-
-
-def downgrade() -> None:
-    """Never: a book is not unmade."""
-    raise NotImplementedError("a book is not unmade; restore a backup instead")
+    run(__file__)
