@@ -7,7 +7,6 @@ from datetime import timedelta
 
 import pytest
 import pytest_asyncio
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ledger import attempts
 from ledger.payment_rows import opened_terms
@@ -17,19 +16,10 @@ from tests.workflows.support import refused
 from tillkeeper.contracts.errors import Code
 from tillkeeper.contracts.payment import FailureClass, PaymentState, Rail
 from tillkeeper.contracts.workitem import ItemAction, ReturnTo
-from tillkeeper.sealing import KeyRing
 
 SECOND = timedelta(seconds=1)
 FAILED = "WITHDRAWAL_FAILED"
 ITS_BANK = "中国建设银行上海分行"
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def cashier(engine: AsyncEngine, ring: KeyRing) -> Cashier:
-    """A merchant with 5,000.00 of which 2,000.00 are on their way out."""
-    made = Cashier(engine, ring)
-    await made.counter.account()
-    return made
 
 
 class TestMarkSending:

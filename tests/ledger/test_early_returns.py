@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 import pytest
-import pytest_asyncio
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.ledger.payout_support import AMOUNT, Cashier
 from tests.workflows.support import refused
 from tillkeeper.contracts.errors import Code
 from tillkeeper.contracts.payment import PaymentState
 from tillkeeper.contracts.workitem import ItemAction, ReturnTo
-from tillkeeper.sealing import KeyRing
 
 UNMATCHED = "UNMATCHED_RECEIPT"
 SENDER = ReturnTo(name="某公司", account="6225880200000001", bank_name="工商银行")
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def cashier(engine: AsyncEngine, ring: KeyRing) -> Cashier:
-    """A merchant with 5,000.00 and a withdrawal of 2,000.00 on its way."""
-    made = Cashier(engine, ring)
-    await made.counter.account()
-    return made
 
 
 async def receipts(cashier: Cashier) -> list[str]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-import pytest_asyncio
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ledger.payments import deciding_sheet, note_overdue, payment_refused, record_no
 from ledger.purposes import Ending
@@ -18,7 +17,6 @@ from tillkeeper.contracts.payment import PaymentState
 from tillkeeper.contracts.workitem import ItemAction
 from tillkeeper.rules.payouts import NOT_FOUND
 from tillkeeper.rules.profiles import JD_PREPAID_2023_11
-from tillkeeper.sealing import KeyRing
 
 FAILED = "WITHDRAWAL_FAILED"
 OVERDUE = "PAYMENT_OVERDUE"
@@ -28,14 +26,6 @@ HAD = [
     ("RJCT", "AM05"), ("RJCT", "DU01"), ("RJCT", "DUPL"),
 ]  # fmt: skip
 """Words that only a bank says that has the payment."""
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def cashier(engine: AsyncEngine, ring: KeyRing) -> Cashier:
-    """A merchant with 5,000.00 of which 2,000.00 are on their way out."""
-    made = Cashier(engine, ring)
-    await made.counter.account()
-    return made
 
 
 class TestNotFound:

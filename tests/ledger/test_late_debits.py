@@ -6,7 +6,6 @@ from datetime import timedelta
 
 import pytest
 import pytest_asyncio
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ledger import attempts
 from tests.ledger.payout_support import VISIBLE, Cashier
@@ -15,17 +14,8 @@ from tests.workflows.support import refused
 from tillkeeper.contracts.errors import Code
 from tillkeeper.contracts.payment import PaymentState
 from tillkeeper.contracts.workitem import ItemAction
-from tillkeeper.sealing import KeyRing
 
 FAILED = "WITHDRAWAL_FAILED"
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def cashier(engine: AsyncEngine, ring: KeyRing) -> Cashier:
-    """A merchant with 5,000.00 of which 2,000.00 are on their way out."""
-    made = Cashier(engine, ring)
-    await made.counter.account()
-    return made
 
 
 @pytest_asyncio.fixture(loop_scope="session")

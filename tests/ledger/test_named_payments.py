@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ledger import attempts
 from ledger.bank.files import Arrival, receive_file
@@ -22,18 +21,9 @@ from tillkeeper.contracts.bank import BankFile, BookingStatus, FileKind
 from tillkeeper.contracts.errors import Code, Unavailable
 from tillkeeper.contracts.payment import PaymentState
 from tillkeeper.contracts.workitem import ItemAction, ReturnTo
-from tillkeeper.sealing import KeyRing
 
 FAILED = "WITHDRAWAL_FAILED"
 OVERDUE = "PAYMENT_OVERDUE"
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def cashier(engine: AsyncEngine, ring: KeyRing) -> Cashier:
-    """A merchant with 5,000.00 of which 2,000.00 are on their way out."""
-    made = Cashier(engine, ring)
-    await made.counter.account()
-    return made
 
 
 def notified(name: str, *, reference: str | None = None, **more: Any) -> BankFile:

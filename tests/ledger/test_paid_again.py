@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pytest
-import pytest_asyncio
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.ledger.payout_support import Cashier
 from tests.ledger.withdrawal_support import AT, DAY, OTHER_ACCOUNT
@@ -13,20 +11,11 @@ from tillkeeper.contracts.account import AccountState
 from tillkeeper.contracts.errors import Code
 from tillkeeper.contracts.payment import PaymentState
 from tillkeeper.contracts.workitem import ItemAction, ReturnTo
-from tillkeeper.sealing import KeyRing
 
 FAILED = "WITHDRAWAL_FAILED"
 OTHER = ReturnTo(account=OTHER_ACCOUNT, bank_name="中国建设银行")
 ALL_OF_IT = 3_000_00
 """What is available beside the withdrawal."""
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def cashier(engine: AsyncEngine, ring: KeyRing) -> Cashier:
-    """A merchant with 5,000.00."""
-    made = Cashier(engine, ring)
-    await made.counter.account()
-    return made
 
 
 async def refused_by_bank(cashier: Cashier, code: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import pytest_asyncio
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from ledger import attempts
@@ -17,19 +17,10 @@ from tillkeeper.contracts.bank import BankFile, FileKind
 from tillkeeper.contracts.errors import Code
 from tillkeeper.contracts.payment import PaymentState
 from tillkeeper.contracts.workitem import ItemAction
-from tillkeeper.sealing import KeyRing
 
 DEBIT = "UNKNOWN_DEBIT"
 FAILED = "WITHDRAWAL_FAILED"
 FIRST, SECOND = 2_000_00, 1_500_00
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def cashier(engine: AsyncEngine, ring: KeyRing) -> Cashier:
-    """A merchant with 5,000.00."""
-    made = Cashier(engine, ring)
-    await made.counter.account()
-    return made
 
 
 @pytest_asyncio.fixture(loop_scope="session")

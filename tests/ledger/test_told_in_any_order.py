@@ -5,8 +5,6 @@ from __future__ import annotations
 from itertools import permutations
 
 import pytest
-import pytest_asyncio
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.ledger.bank.telling import Balances, Line, statement_file
 from tests.ledger.payout_support import AMOUNT, DAY, Cashier
@@ -16,17 +14,8 @@ from tillkeeper.contracts.bank import BankFile, FileKind
 from tillkeeper.contracts.errors import Code
 from tillkeeper.contracts.payment import PaymentState
 from tillkeeper.contracts.workitem import ItemAction
-from tillkeeper.sealing import KeyRing
 
 DEBIT, RETURN = "BANKREF0001", "BANKREF0002"
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def cashier(engine: AsyncEngine, ring: KeyRing) -> Cashier:
-    """A merchant with 5,000.00 and a withdrawal of 2,000.00 on its way."""
-    made = Cashier(engine, ring)
-    await made.counter.account()
-    return made
 
 
 def bare(signed: int, reference: str) -> BankFile:

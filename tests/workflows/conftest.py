@@ -13,6 +13,7 @@ from temporalio.client import Client
 from tests.gateways.bank.simulator.support import Simulator, running
 from tests.workflows.support import Platform, make_platform
 from tests.workflows.teller_support import Teller, teller_on
+from tests.workflows.withdrawal_support import People, people_on
 from tillkeeper.sealing import KeyRing
 
 
@@ -42,3 +43,12 @@ async def resting(idle: Platform, bank: Simulator, tmp_path: Path) -> Teller:
     made = teller_on(idle, bank, tmp_path / "exchange")
     await made.counter.account(fund=9_000_00)
     return made
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def people(idle: Platform, tmp_path: Path) -> AsyncIterator[People]:
+    """A merchant with 5,000.00, and people who decide."""
+    made = people_on(idle, tmp_path)
+    async with made.platform.worker():
+        await made.active()
+        yield made

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
-import pytest_asyncio
-
 from tests.tokens import for_delegation, token_for
-from tests.workflows.support import Platform, eventually, refused
-from tests.workflows.withdrawal_support import People, judged, people_on
+from tests.workflows.support import eventually, refused
+from tests.workflows.withdrawal_support import People, judged
 from tillkeeper.contracts.approval import (
     ApprovalPolicy,
     Band,
@@ -27,15 +23,6 @@ from tillkeeper.contracts.errors import Code
 from tillkeeper.contracts.withdrawal import WithdrawalState
 
 FINANCE_ALONE = ApprovalPolicy(bands=(Band(levels=(Level(name="finance", roles=("finance",)),)),))
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def people(idle: Platform, tmp_path: Path) -> AsyncIterator[People]:
-    """A merchant with 5,000.00, and people who decide."""
-    made = people_on(idle, tmp_path)
-    async with made.platform.worker():
-        await made.active()
-        yield made
 
 
 class TestPolicy:

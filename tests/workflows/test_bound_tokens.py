@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from temporalio.client import WorkflowHandle, WorkflowUpdateFailedError
 
 from tests.tokens import bound_token, for_delegation, token_for
-from tests.workflows.support import Platform, eventually
-from tests.workflows.withdrawal_support import People, judged, no, people_on, yes
+from tests.workflows.support import eventually
+from tests.workflows.withdrawal_support import People, judged, no, yes
 from tillkeeper.contracts.account import account_workflow_id
 from tillkeeper.contracts.approval import (
     DELEGATION_WORKFLOW,
@@ -42,15 +40,6 @@ ROLES = ("operations", "finance", "policy-admin", "desk")
 
 Slip = Callable[[People, WithdrawalView, Decide], Awaitable[WorkflowHandle[Any, Any]]]
 """A mistake that leaves the decision's token in the history of the run that it answers."""
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def people(idle: Platform, tmp_path: Path) -> AsyncIterator[People]:
-    """A merchant with 5,000.00, and people who decide."""
-    made = people_on(idle, tmp_path)
-    async with made.platform.worker():
-        await made.active()
-        yield made
 
 
 async def misspelt(people: People, view: WithdrawalView, body: Decide) -> Any:

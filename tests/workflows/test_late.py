@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
 from activities.withdrawal import WithdrawalActivities
 from tests.tokens import for_delegation, token_for
-from tests.workflows.support import Platform, refused
+from tests.workflows.support import refused
 from tests.workflows.test_approval import lending
-from tests.workflows.withdrawal_support import CANCEL, People, judged, no, people_on, yes
+from tests.workflows.withdrawal_support import CANCEL, People, judged, no, yes
 from tillkeeper.contracts.approval import ApprovalPolicy, Band, PolicyState, policy_workflow_id
 from tillkeeper.contracts.errors import Code
 from tillkeeper.contracts.withdrawal import WithdrawalCommand, WithdrawalState, WithdrawalView
@@ -22,15 +19,6 @@ from tillkeeper.contracts.withdrawal import WithdrawalCommand, WithdrawalState, 
 OTHER = ApprovalPolicy(bands=(Band(auto_reason="试运行期间"),))
 FORGED = "e30.eyJzdWIiOiJPMiJ9.AAAA"
 """Says it is O2's, and nobody signed it."""
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def people(idle: Platform, tmp_path: Path) -> AsyncIterator[People]:
-    """A merchant with 5,000.00, and people who decide."""
-    made = people_on(idle, tmp_path)
-    async with made.platform.worker():
-        await made.active()
-        yield made
 
 
 async def forgotten(people: People) -> WithdrawalView:

@@ -7,19 +7,17 @@ the money and the audit afterwards.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from temporalio.client import WorkflowUpdateFailedError
 
 from gateways.identity.issuer import DevelopmentIssuer, Grant
 from tests.tokens import token_for
-from tests.workflows.support import Platform, bank_details, eventually
-from tests.workflows.withdrawal_support import People, no, people_on, starting, yes
+from tests.workflows.support import bank_details, eventually
+from tests.workflows.withdrawal_support import People, no, starting, yes
 from tillkeeper.contracts.account import ProvideBankDetails
 from tillkeeper.contracts.approval import Decide
 from tillkeeper.contracts.errors import Code
@@ -27,15 +25,6 @@ from tillkeeper.contracts.payment import WORKFLOW as PAYOUT
 from tillkeeper.contracts.payment import PayoutStart, payout_workflow_id
 from tillkeeper.contracts.withdrawal import WithdrawalState, WithdrawalView
 from tillkeeper.failures import refusal_in
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def people(idle: Platform, tmp_path: Path) -> AsyncIterator[People]:
-    """A merchant with 5,000.00, and people who decide."""
-    made = people_on(idle, tmp_path)
-    async with made.platform.worker():
-        await made.active()
-        yield made
 
 
 async def raw(people: People, body: Any, request: str = "W1") -> tuple[Code, ...]:
