@@ -202,8 +202,12 @@ class Refused:
 refused = Refused
 
 
-async def eventually(holds: Callable[[], Awaitable[bool]], *, within_s: float = 10) -> None:
-    """Wait until ``holds``: signals and visibility have no answer to wait for."""
+async def eventually(holds: Callable[[], Awaitable[bool]], *, within_s: float = 40) -> None:
+    """Wait until ``holds``: signals and visibility have no answer to wait for.
+
+    A query of a run whose worker has just gone asks that worker's sticky queue first,
+    ten seconds long: the limit is well above it.
+    """
     deadline = time.monotonic() + within_s
     while not await holds():
         assert time.monotonic() < deadline, "it never came to be"
