@@ -16,7 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ledger.accounts import AccountRows
 from ledger.bank.files import file_subject
-from ledger.bank.rows import Writer, read_shelf
+from ledger.bank.known import read_shelf
+from ledger.bank.rows import Writer
 from ledger.bank.statements import check_statements, unseen
 from ledger.bank.told import Ours, Telling, told_by
 from ledger.engine import execute, fetch
