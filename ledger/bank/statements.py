@@ -19,7 +19,7 @@ from ledger.engine import fetch
 from ledger.workitems import NewItem, open_items, settle_items
 from tillkeeper.contracts.workitem import ItemKind, Outcome
 from tillkeeper.rules.continuity import Gap, Stated, difference, gaps
-from tillkeeper.rules.likeness import pairs
+from tillkeeper.rules.likeness import Known, pairs, unnamed
 
 LUMP_HELD: Final = "LUMP_HELD"
 """Why a lump is work: more than one choice of what was notified makes it up."""
@@ -113,7 +113,11 @@ def _may_be_known(statement: Statement, shelf: Shelf) -> bool:
     said = statement.identity
     if not statement.entries or statement.total or said.opening != said.closing:
         return False
-    beside = [e.movement for one in shelf.statements if one is not statement for e in one.entries]
+    others = [
+        Known(one.identity, [entry.movement for entry in one.entries])
+        for one in shelf.statements if one is not statement
+    ]  # fmt: skip
+    beside = [move for one in unnamed(said.kind, others) for move in one.entries]
     return None not in pairs([entry.movement for entry in statement.entries], beside)
 
 

@@ -26,6 +26,7 @@ from tillkeeper.rules.likeness import (
     certain,
     days_of,
     first_told,
+    in_form,
     other_page,
     own_days,
     pairs,
@@ -65,6 +66,7 @@ def cut(identity: Identity, told: Sequence[Movement], known: Sequence[Known]) ->
     """What of a statement that is no known one again is known, and what is new."""
     if not told:
         return Cut([], runs=[] if _still_inside(identity, known) else [Run(identity)])
+    known = in_form(identity, told, known)
     return (
         _by_chain(identity, told, known)
         or _by_longer(identity, told, known)
