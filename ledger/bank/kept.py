@@ -26,9 +26,14 @@ class Statement:
         return sum(entry.signed for entry in self.entries)
 
     @property
+    def missing(self) -> int:
+        """What its entries lack for its closing balance, in signed minor units."""
+        return difference(self.identity.opening, self.total, self.identity.closing)
+
+    @property
     def whole(self) -> bool:
         """Whether its entries make its closing balance."""
-        return difference(self.identity.opening, self.total, self.identity.closing) == 0
+        return self.missing == 0
 
 
 @dataclass(eq=False, slots=True)
@@ -63,6 +68,13 @@ class Entry:
             early=self.early,
             likeness=self._likeness,
         )
+
+    def half_stated(self, piece: Movement) -> bool:
+        """Whether its statement's balances leave this piece of it to another statement."""
+        if self.statement is None or not self.early:
+            return False
+        missing = self.statement.missing
+        return missing * piece.signed < 0 and abs(missing) >= abs(piece.signed)
 
     def _likeness(self) -> Likeness:
         if self.likeness is None:

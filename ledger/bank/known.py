@@ -35,6 +35,21 @@ SELECT id, kind, identifier, number, opening, opening_on, closing, closing_on, f
        OR closing_on > $3 AND opening_on <= $3)
  ORDER BY id"""
 
+# That tell less than a batch that was notified: another one may state the rest of it.
+_HALF: Final = """
+WITH early AS MATERIALIZED (
+    SELECT DISTINCT e.statement
+      FROM bank_entries e JOIN bank_statements s ON s.id = e.statement
+     WHERE e.account = $1 AND e.day BETWEEN $2 AND $3 AND e.parts > 1 AND e.file <> s.file
+       AND EXISTS (SELECT FROM bank_transactions t
+                    WHERE t.entry = e.id AND t.amount = ANY($4::bigint[])))
+SELECT id, kind, identifier, number, opening, opening_on, closing, closing_on, file
+  FROM bank_statements s
+ WHERE id IN (SELECT statement FROM early) AND closing - opening <> (
+       SELECT sum(CASE x.side WHEN 'C' THEN x.amount ELSE -x.amount END)
+         FROM bank_entries x WHERE x.statement = s.id)
+ ORDER BY id"""
+
 _COLUMNS: Final = """
 SELECT id, side, amount, day, dated, reference_digest, parts, adds_up, statement, file
   FROM bank_entries"""
@@ -95,8 +110,11 @@ async def read_shelf(
         for row in await fetch(connection, _STATEMENTS, (account, *period)):
             statements[row.id] = Statement(row.id, Identity(*row[1:8]))
             files[row.id] = row.file
-    rows = {row.id: row for row in await fetch(connection, _STATED, (list(statements),))}
     stated = [m for one in tellings if one.identity is not None for m in _movements(one)]
+    for row in await _half_stated(connection, account, stated):
+        statements[row.id] = Statement(row.id, Identity(*row[1:8]))
+        files[row.id] = row.file
+    rows = {row.id: row for row in await fetch(connection, _STATED, (list(statements),))}
     early = [m for one in tellings if one.identity is None for m in _movements(one)]
     lumps = await _nameless(connection, account, tellings)
     for row in (
@@ -149,6 +167,17 @@ async def _unstated(
     if not stated:
         return []
     return await fetch(connection, _UNSTATED, (account, *_window(stated)))
+
+
+async def _half_stated(
+    connection: AsyncConnection, account: int, stated: Sequence[Movement]
+) -> list[Any]:
+    """Statements near that state a batch in part: what is stated now may be the rest."""
+    if not stated:
+        return []
+    _, first, last = _window(stated)
+    amounts = sorted({abs(one.signed) for one in stated})
+    return await fetch(connection, _HALF, (account, first, last, amounts))
 
 
 async def _told_early(

@@ -132,28 +132,36 @@ class Shelf:
         return [entry.movement for entry in near if entry.parts <= 1]
 
     def _in_batches(
-        self, told: Sequence[ToldEntry], found: Found, among: list[Entry], *, stated: bool
+        self,
+        told: Sequence[ToldEntry],
+        found: Found,
+        among: list[Entry],
+        *,
+        stated: bool,
+        again: Statement | None = None,
     ) -> tuple[Found, list[Entry]]:
         """The same, where what is left is a piece of a batch that was told whole before.
 
-        Of a statement: of what was only notified, and whole where the payers alone say so. A file
+        Of a statement: of what was only notified, or by this very statement ``again``, and whole
+        where the payers alone say so; or what another statement's balances leave of a batch. A file
         that tells batch and piece tells two.
         """
         left = [n for n, place in enumerate(found) if place is None]
         taken = {among[place] for place in found if place is not None}
-        batches = [
-            one for one in self._batches
-            if one not in taken and not (stated and one.statement is not None)
+        pieces = [
+            (batch, piece) for batch in (self._batches if left else ())
+            for piece in batch.pieces
+            if batch not in taken
+            and (not stated or batch.statement in (None, again) or batch.half_stated(piece))
         ]  # fmt: skip
-        pieces = [(batch, piece) for batch in batches for piece in batch.pieces] if left else []
         if not pieces:
             return found, among
         movements = [told[n].movement for n in left], [piece for _, piece in pieces]
-        again = pieces_told(*movements)
-        times = Counter(pieces[place][0] for place in again if place is not None)
+        paired = pieces_told(*movements)
+        times = Counter(pieces[place][0] for place in paired if place is not None)
         sure = {pieces[p][0] for p in pieces_told(*movements, people=False) if p is not None}
         found, among = list(found), list(among)
-        for n, place in zip(left, again, strict=True):
+        for n, place in zip(left, paired, strict=True):
             batch = None if place is None else pieces[place][0]
             if batch is not None and (not stated or batch in sure or times[batch] == batch.parts):
                 found[n] = len(among)
@@ -204,7 +212,8 @@ class Shelf:
             if not same_statement(identity, one.identity):
                 continue
             if identity.kind == one.identity.kind:
-                other = other_money(movements, known)
+                parts = [p for e in one.entries for p in e.pieces if p.reference is not None]
+                other = other_money(movements, [*known, *parts])
             else:
                 other = other_period(identity, movements, one.identity, known)
             if not other:
@@ -237,10 +246,12 @@ class Shelf:
             found[n] = len(among) - 1
         return found, among
 
-    def _stated(self, told: Sequence[ToldEntry]) -> tuple[Found, list[Entry]]:
+    def _stated(
+        self, told: Sequence[ToldEntry], again: Statement | None = None
+    ) -> tuple[Found, list[Entry]]:
         among = [entry for entry in self._alike(told) if entry.statement is None]
         found = first_stated(_movements(told), [entry.movement for entry in among])
-        return self._in_batches(told, found, among, stated=True)
+        return self._in_batches(told, found, among, stated=True, again=again)
 
     def _again(self, told: Sequence[ToldEntry], known: Statement) -> tuple[Found, list[Entry]]:
         """What the statement told before, else what it left out and was notified meanwhile.
@@ -268,7 +279,7 @@ class Shelf:
         found = told_again(_movements(told), movements, whole=whole)
         left = [place for place, one in enumerate(found) if one is None]
         if left:
-            early, more = self._stated([told[place] for place in left])
+            early, more = self._stated([told[place] for place in left], known)
             for place, one in zip(left, early, strict=True):
                 found[place] = None if one is None else len(among) + one
             among += more

@@ -24,6 +24,7 @@ LOOK_UPS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "reported": (reported._UNTOLD, (["d"], ["CNY"], [1], NOW, NOW)),
     "reported later": (reported._TOLD, ("CNY", 1, NOW, NOW, b"x", "1", NOW.date())),
     "batches": (known._BATCHES, (1, NOW.date(), NOW.date(), [1])),
+    "half": (known._HALF, (1, NOW.date(), NOW.date(), [1])),
     "days": (known._DAYS, (1, [NOW.date()])),
     "nameless": (known._NAMELESS, (1, [NOW.date()])),
     "pieces": (known._PIECES, ([1], [1])),
