@@ -41,6 +41,10 @@ _DIGITS: Final = re.compile(r"[0-9]+,?[0-9]*|,[0-9]+", re.ASCII)
 _CENTURY: Final = 2000
 _BALANCE_HEAD: Final = len("C240506EUR")
 _STRUCTURED: Final = re.compile(r"^\d{3}\?\d{2}", re.ASCII)
+_SUBFIELDS: Final = re.compile(r"(?P<code>\d{1,4})?[ \n]*(?P<mark>[~<^])\d\d", re.ASCII)
+"""Polish banks: a code of the operation, then subfields by two digits."""
+_PIECE: Final = 27
+"""Characters of a subfield: what fills it goes on in the next one without a space."""
 _BIC: Final = re.compile(r"[A-Z]{6}[A-Z0-9]{2}(?:[A-Z0-9]{3})?", re.ASCII)
 _SLASHED: Final = re.compile(
     "/(TRTP|TRCD|EREF|PREF|KREF|MARF|CSID|CNTP|REMI|PURP|ULTB|ULTD|IBAN|BIC|NAME|NAAM"
@@ -140,9 +144,11 @@ def read_balance(text: str, *, tag: str) -> StatementBalance:
 
 
 def read_details(text: str, *, tag: str) -> Details:
-    """The details: German ``?20`` or Dutch ``/EREF/`` structure, names in a text, or plain text."""
+    """The details: German ``?20``, Polish ``~20`` or Dutch ``/EREF/``, names in a text, or text."""
     if tag == "86" and _STRUCTURED.match(text):
         return _structured(text)
+    if tag == "86" and (found := _SUBFIELDS.match(text)):
+        return _subfields(text, found["mark"])
     if tag == "86" and _SLASHED.match(text):
         return _slashed(text)
     fields: dict[str, str | None] = {}
@@ -194,6 +200,31 @@ def _structured(text: str) -> Details:
     }
     purpose = _clean(said.get("purpose")) or _clean(said.get("posting_text"))
     return Details(remittance=purpose or "", fields=fields)
+
+
+def _subfields(text: str, mark: str) -> Details:
+    """Subfields that ``~``, ``<`` or ``^`` begins, numbered as the German ones, ``38`` the IBAN.
+
+    Banks write them in ascending order. Where the order breaks, somebody wrote a mark into his
+    text: what stands behind it is not the bank's word for who paid (P-21), and all of it is text.
+    """
+    _, *pieces = re.split(re.escape(mark) + r"(\d\d)", text.replace("\n", ""), flags=re.ASCII)
+    numbers = [int(number) for number in pieces[::2]]
+    if numbers != sorted(set(numbers)):
+        return Details(remittance=text)
+    said = dict(zip(numbers, pieces[1::2], strict=True))
+    fields = {
+        "debtor_name": _together(said, 32, 33),
+        "debtor_account": _clean(said.get(38)) or _clean(said.get(31)),
+        **_bank(_clean(said.get(30))),
+    }
+    return Details(remittance=_together(said, 20, 29) or _clean(said.get(0)) or "", fields=fields)
+
+
+def _together(said: dict[int, str], first: int, last: int) -> str | None:
+    """The subfields from ``first`` to ``last`` as one text."""
+    pieces = [piece for number, piece in said.items() if first <= number <= last and piece.strip()]
+    return _clean("".join(one if len(one) >= _PIECE else f"{one.rstrip()} " for one in pieces))
 
 
 def _bank(code: str | None) -> dict[str, str | None]:
