@@ -6,6 +6,7 @@ account's row, so nothing is told twice at once.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,15 +14,13 @@ from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ledger.accounts import AccountRows
 from ledger.bank.kept import Entry
+from ledger.bank.ready import Ready
 from ledger.bank.shelf import Shelf
 from ledger.bank.told import meaningful_id
 from ledger.engine import copy_rows, execute, fetch
 from ledger.payments import OTHER_REASON
 from tillkeeper.contracts.bank import BankTransaction, Side
-from tillkeeper.rules.codes import codes_in
-from tillkeeper.rules.names import normalised_name
 from tillkeeper.sealing import KeyRing
 
 _CODE: Final = re.compile(r"[A-Z0-9]{1,4}", re.ASCII)
@@ -79,7 +78,7 @@ class Writer:
 
     connection: AsyncConnection
     ring: KeyRing
-    accounts: AccountRows
+    ready: Ready
     digest: str
 
     async def write(self, shelf: Shelf) -> None:
@@ -143,26 +142,21 @@ class Writer:
         if not parts:
             return
         payments = await self._payments(part for _, part in parts)
-        payers: dict[str, bytes | None] = {}
-        rows = []
-        for entry, part in parts:
-            name = part.debtor_name or ""
-            if name not in payers:
-                known = normalised_name(name)
-                payers[name] = self.accounts.company_digest(name) if known else None
-            rows.append(self._part(entry or 0, part, payers[name], payments))
+        rows = await asyncio.to_thread(
+            lambda: [self._part(entry or 0, part, payments) for entry, part in parts]
+        )
         await copy_rows(self.connection, "bank_transactions", _PARTS, rows)
 
     def _part(
-        self, entry: int, part: BankTransaction, payer: bytes | None, payments: Mapping[str, int]
+        self, entry: int, part: BankTransaction, payments: Mapping[str, int]
     ) -> tuple[Any, ...]:
-        codes = codes_in(part.remittance)
-        said = self.ring.seal_text(part.model_dump_json(), purpose=said_purpose(entry, part.part))
+        said = self.ready.said(part)
+        # Sealed for its very entry, which has no number before it is written.
+        sealed = self.ring.seal_text(said.text, purpose=said_purpose(entry, part.part))
         return (
             entry, part.part, self.digest, part.amount_minor, part.currency,
-            _letter(part.side is Side.CREDIT), payer, part.payer_kind.value,
-            " ".join(codes) or None, payments.get(part.end_to_end_id or ""),
-            return_code(part.return_reason), said,
+            _letter(part.side is Side.CREDIT), said.payer, part.payer_kind.value, said.codes,
+            payments.get(part.end_to_end_id or ""), return_code(part.return_reason), sealed,
         )  # fmt: skip
 
     async def _payments(self, parts: Iterable[BankTransaction]) -> dict[str, int]:

@@ -13,7 +13,7 @@ from ledger import attempts
 from ledger.audit import Audit
 from ledger.bank.booking import Booker, book_entries
 from ledger.bank.files import Arrival, receive_file
-from ledger.bank.staging import StatementBook, stage_file
+from ledger.bank.staging import StatementBook, ready_file, stage_file
 from ledger.desk import Desk
 from ledger.engine import in_transaction
 from ledger.payment_rows import PaymentRow, read_payment
@@ -106,7 +106,7 @@ class Cashier:
             arrival = Arrival("s.xml", "import", None, AT)
             digest = await receive_file(connection, self.ring, body, arrival)
             found = read_bank_bytes(body)
-            await stage_file(connection, book, digest, found, at=AT)
+            await stage_file(connection, book, digest, ready_file(book, found, AT), at=AT)
             await apply_statuses(connection, found.statuses, digest, AT)
             await book_entries(connection, Booker(self.receiver), digest, limit=50, at=AT)
 

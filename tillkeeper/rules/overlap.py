@@ -291,11 +291,13 @@ class _Days:
         """Pages of the day that hang at its beginning or its end are known, the rest is new."""
         for trail, at_end in ((self._longest(day, self._balance), False),
                               (self._longest(day, end, back=True), True)):  # fmt: skip
+            if not trail:
+                continue
             among = [(one.statement, n) for one in trail for n in one.places]
             entries = [self._known[s].entries[n] for s, n in among]
             told = [self._told[n] for n in places]
             found = pairs(entries, [replace(one, early=True) for one in told])
-            if not trail or None in found or not self._may(trail, places):
+            if None in found or not self._may(trail, places):
                 continue
             taken = {
                 places[n]: where for n, where in zip(found, among, strict=True) if n is not None
