@@ -35,6 +35,11 @@ SELECT id, kind, identifier, number, opening, opening_on, closing, closing_on, f
        OR closing_on > $3 AND opening_on <= $3)
  ORDER BY id"""
 
+# Of lumps that a notification may detail: whether they make their closing balances.
+_OF_LUMPS: Final = """
+SELECT id, kind, identifier, number, opening, opening_on, closing, closing_on, file
+  FROM bank_statements WHERE id = ANY($1::bigint[]) ORDER BY id"""
+
 # That tell less than a batch that was notified: another one may state the rest of it.
 _HALF: Final = """
 WITH early AS MATERIALIZED (
@@ -104,19 +109,21 @@ async def read_shelf(
     connection: AsyncConnection, ring: KeyRing, account: int, tellings: Sequence[Telling]
 ) -> Shelf:
     """All of the account that these tellings may tell again."""
-    statements: dict[int, Statement] = {}
-    files: dict[int, str] = {}
-    for period in sorted({p for one in tellings if (p := _period(one)) is not None}):
-        for row in await fetch(connection, _STATEMENTS, (account, *period)):
-            statements[row.id] = Statement(row.id, Identity(*row[1:8]))
-            files[row.id] = row.file
     stated = [m for one in tellings if one.identity is not None for m in _movements(one)]
-    for row in await _half_stated(connection, account, stated):
-        statements[row.id] = Statement(row.id, Identity(*row[1:8]))
-        files[row.id] = row.file
-    rows = {row.id: row for row in await fetch(connection, _STATED, (list(statements),))}
     early = [m for one in tellings if one.identity is None for m in _movements(one)]
+    periods = sorted({p for one in tellings if (p := _period(one)) is not None})
     lumps = await _nameless(connection, account, tellings)
+    bare = sorted({row.statement for row in lumps if row.parts == 0 and row.statement is not None})
+    near = [
+        row
+        for period in periods
+        for row in await fetch(connection, _STATEMENTS, (account, *period))
+    ]
+    near += await _half_stated(connection, account, stated)
+    near += await fetch(connection, _OF_LUMPS, (bare,)) if bare else []
+    statements = {row.id: Statement(row.id, Identity(*row[1:8])) for row in near}
+    files = {row.id: row.file for row in near}
+    rows = {row.id: row for row in await fetch(connection, _STATED, (list(statements),))}
     for row in (
         *await _unstated(connection, account, stated),
         *await _told_early(connection, account, early),

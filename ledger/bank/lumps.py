@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 
 from ledger.bank.told import ToldEntry
+from tillkeeper.contracts.bank import BankTransaction
 from tillkeeper.rules.lumps import explain
 from tillkeeper.rules.sameness import Movement
 
@@ -93,6 +94,44 @@ def waiting(
         explained = explain([_amount(told[n].movement) for n in sums[when]], some)
         found.update(sums[when][n] for n in (*explained.pieces, *explained.doubtful))
     return found
+
+
+def detailed(
+    told: Sequence[ToldEntry], waiting_for: Iterable[int], lumps: Sequence[Movement]
+) -> dict[int, tuple[BankTransaction, ...]]:
+    """By the place of each lump the parts that a notification's entries, which wait, make of it.
+
+    ``lumps`` say nothing themselves and stand in statements that make their closing balances.
+    """
+    pieces: dict[_When, list[BankTransaction]] = defaultdict(list)
+    for n in waiting_for:
+        if len(told[n].details) == 1 and told[n].adds_up:
+            pieces[_when(told[n].movement)].append(told[n].details[0])
+    found: dict[int, tuple[BankTransaction, ...]] = {}
+    for when, some in pieces.items():
+        places = [n for n, lump in enumerate(lumps) if _when(lump) == when]
+        amounts = [part.entry_amount_minor for part in some]
+        explained = explain([_amount(lumps[n]) for n in places], amounts)
+        for n, those in explained.pieces.items():
+            if sum(amounts[place] for place in those) == _amount(lumps[places[n]]):
+                found[places[n]] = _parts([some[place] for place in those], lumps[places[n]])
+    return found
+
+
+def _parts(pieces: Sequence[BankTransaction], lump: Movement) -> tuple[BankTransaction, ...]:
+    """Entries of their own as parts of one."""
+    return tuple(
+        part.model_copy(
+            update={
+                "part": number,
+                "parts": len(pieces),
+                "entry_amount_minor": _amount(lump),
+                "bank_reference": part.bank_reference or part.entry_bank_reference,
+                "entry_bank_reference": None,
+            }
+        )
+        for number, part in enumerate(pieces, start=1)
+    )
 
 
 def _when(one: Movement) -> _When:

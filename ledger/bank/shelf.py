@@ -13,8 +13,9 @@ from datetime import date
 from typing import Final
 
 from ledger.bank.kept import Entry, Statement
-from ledger.bank.lumps import in_pieces, waiting
+from ledger.bank.lumps import detailed, in_pieces, waiting
 from ledger.bank.told import Telling, ToldEntry
+from tillkeeper.contracts.bank import BankTransaction
 from tillkeeper.rules.continuity import difference
 from tillkeeper.rules.likeness import Known, pairs
 from tillkeeper.rules.overlap import Cut, cut
@@ -237,13 +238,21 @@ class Shelf:
     def _waiting(
         self, told: Sequence[ToldEntry], found: Found, among: list[Entry]
     ) -> tuple[Found, list[Entry]]:
-        """The same, where what may be part or sum of what is known counts as known."""
+        """The same, where what may be part or sum of what is known counts as known.
+
+        Pieces that make up a stated lump of which nothing is said are its details.
+        """
         new = [n for n, place in enumerate(found) if place is None]
-        lumps = (entry.movement for entry in self._entries if entry.nameless)
+        lumps = [entry for entry in self._entries if entry.nameless]
         known = (entry.movement for entry in self._entries)
         found, among = list(found), [*among, _KNOWN]
-        for n in waiting(told, new, lumps, known):
+        waits = waiting(told, new, [entry.movement for entry in lumps], known)
+        for n in waits:
             found[n] = len(among) - 1
+        bare = [e for e in lumps if e.parts == 0 and e.statement is not None and e.statement.whole]
+        made = detailed(told, sorted(waits), [entry.movement for entry in bare])
+        for place, parts in made.items():
+            self._detail(bare[place], parts, adds_up=True)
         return found, among
 
     def _stated(
@@ -308,9 +317,11 @@ class Shelf:
                 statement.entries.append(entry)
                 self.linked.append(entry)
             if entry.parts == 0 and one.details and entry.signed == one.movement.signed:
-                entry.details, entry.parts = one.details, len(one.details)
-                entry.adds_up = one.adds_up
-                self.detailed.append(entry)
+                self._detail(entry, one.details, adds_up=one.adds_up)
+
+    def _detail(self, entry: Entry, parts: tuple[BankTransaction, ...], *, adds_up: bool) -> None:
+        entry.details, entry.parts, entry.adds_up = parts, len(parts), adds_up
+        self.detailed.append(entry)
 
     def _add(self, told: ToldEntry, statement: Statement | None) -> None:
         movement = told.movement

@@ -147,6 +147,24 @@ class TestLumpFirst:
         await till.bring(stated(LUMP), noticed(FIRST, kind=kind), noticed(SECOND, kind=kind))
         assert await till.balances() == {"bank": 800_000, "unmatched_receipts": 800_000}
 
+    async def test_pieces_of_one_file_that_make_it_up_are_its_details(self, till: Till) -> None:
+        """P-26, C-09: who paid is credited as when the pieces come first; once."""
+        await till.ask("M1", "R1", 500_000)
+        await till.bring(stated(LUMP), PIECES)
+        await till.ask("M1", "R2", 500_000, at=ASKED + timedelta(hours=1))
+        again = noticed(FIRST, SECOND, kind=FileKind.CAMT_052)
+        await till.bring(again, noticed(FIRST), stated(LUMP, kind=FileKind.MT940))
+        assert await till.balances() == {"bank": 800_000, "unmatched_receipts": 300_000}
+        assert await till.available("M1") == 500_000
+        assert [row[0] for row in await till.receipts()] == ["DETAILED", "CREDITED", "UNMATCHED"]
+        assert await till.sound()
+
+    async def test_pieces_that_make_up_no_whole_statement_detail_nothing(self, till: Till) -> None:
+        """C-09: they may stand in the lines that are missing."""
+        await till.bring(statement_file([LUMP], Balances(0, 1_600_000)), PIECES)
+        assert await till.balances() == {"bank": 800_000, "unmatched_receipts": 800_000}
+        assert [row[0] for row in await till.receipts()] == ["UNMATCHED"]
+
     async def test_piece_of_a_lump_with_a_text_waits(self, till: Till) -> None:
         await till.bring(stated(Line(800_000, "E1", remittance="SAMMLER 2")), PIECES)
         assert await till.balances() == {"bank": 800_000, "unmatched_receipts": 800_000}
