@@ -110,7 +110,12 @@ class Shelf:
             e for e in self._entries
             if e not in claimed and (e.statement is None or (e.statement is again and e.early))
         ]  # fmt: skip
-        new = [n for n, place in enumerate(found) if place is None and not self._stands(told[n])]
+        days = {(entry.day, entry.signed > 0) for entry in free}
+        new = [
+            n for n, place in enumerate(found)
+            if place is None and (told[n].movement.day, told[n].movement.signed > 0) in days
+            and not self._stands(told[n])
+        ]  # fmt: skip
         moved = sum(one.movement.signed for one in told)
         whole = difference(identity.opening, moved, identity.closing) == 0
         apart = in_pieces(told, new, [entry.movement for entry in free], whole=whole)
@@ -120,9 +125,10 @@ class Shelf:
     def _stands(self, told: ToldEntry) -> bool:
         """Whether a statement may have told the entry before, as it is."""
         one = told.movement
+        apart = 0 if one.reference is None else DAYS_APART_MAX
         return any(
             known.statement is not None and one.reference in (known.reference, None)
-            and abs((known.day - one.day).days) <= DAYS_APART_MAX
+            and abs((known.day - one.day).days) <= apart
             for known in self._by_amount.get(one.signed, ())
         )  # fmt: skip
 

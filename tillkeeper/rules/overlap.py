@@ -66,12 +66,8 @@ def cut(identity: Identity, told: Sequence[Movement], known: Sequence[Known]) ->
     """What of a statement that is no known one again is known, and what is new."""
     if not told:
         return Cut([], runs=[] if _still_inside(identity, known) else [Run(identity)])
-    known = in_form(identity, told, known)
-    return (
-        _by_chain(identity, told, known)
-        or _by_longer(identity, told, known)
-        or _Days(identity, told, known).cut()
-    )
+    args = identity, told, in_form(identity, told, known)
+    return _by_chain(*args) or _by_longer(*args) or _Days(*args).cut()
 
 
 def _still_inside(identity: Identity, known: Sequence[Known]) -> bool:

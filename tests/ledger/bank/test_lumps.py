@@ -80,6 +80,14 @@ class TestPiecesFirst:
         await till.bring(noticed(*pieces), stated(Line(-100_000, "E1")))
         assert await till.balances() == {"bank": -100_000, "unmatched_payments": 100_000}
 
+    async def test_equal_lump_of_the_day_before_is_another(self, till: Till) -> None:
+        """C-09: without references the day tells them apart."""
+        on = DAY - timedelta(days=1)
+        before = statement_file([Line(800_000, day=on)], Balances(-800_000, 0, on=on))
+        await till.bring(before, PIECES, stated(Line(800_000)))
+        assert (await till.balances())["bank"] == 1_600_000
+        assert await till.rows("SELECT amount FROM bank_entries WHERE statement IS NULL") == []
+
     async def test_hundreds_of_pieces_are_one_lump(self, till: Till) -> None:
         """P-26: more than can be tried in all choices: the total decides."""
         pieces = [piece(100_000 + 7 * n, f"P{n}") for n in range(60)]
