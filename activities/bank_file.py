@@ -17,14 +17,14 @@ from gateways.bank.reading import read_bank_bytes
 from ledger.bank.booking import Booker, book_entries
 from ledger.bank.files import FileRow, file_body, file_row, file_told, refuse_file
 from ledger.bank.overview import file_view, locked_state
-from ledger.bank.staging import StatementBook, stage_file
+from ledger.bank.ready import Ready
+from ledger.bank.staging import StatementBook, ready_file, stage_file
 from ledger.bank.telling import CreditedRequest, credited_by, days_of, payments_named_by
 from ledger.engine import in_transaction
 from ledger.payments import apply_statuses
 from ledger.receiving import Receiver
 from tillkeeper.contracts import reconciliation
 from tillkeeper.contracts.account import account_workflow_id
-from tillkeeper.contracts.bank import BankFile
 from tillkeeper.contracts.bank_file import (
     AccountDay,
     AccountDays,
@@ -104,7 +104,8 @@ class BankFileActivities(BankFileDoor):
         body = await in_transaction(engine, lambda c: file_body(c, self._house.ring, row.digest))
         try:
             found = await asyncio.to_thread(read_bank_bytes, body, encoding=row.encoding)
-            await in_transaction(engine, lambda c: self._stage(c, command, found))
+            ready = await asyncio.to_thread(ready_file, self._book, found, row.received_at)
+            await in_transaction(engine, lambda c: self._stage(c, command, ready))
         except Rejected as refused:
             why = refused  # the name of an except clause does not outlive it
             await in_transaction(engine, lambda c: refuse_file(c, row.digest, why, command.at))
@@ -120,11 +121,11 @@ class BankFileActivities(BankFileDoor):
         return Batch(entries=booked.entries, more=booked.more)
 
     async def _stage(
-        self, connection: AsyncConnection, command: BankFileCommand, found: BankFile
+        self, connection: AsyncConnection, command: BankFileCommand, ready: Ready
     ) -> None:
-        await stage_file(connection, self._book, command.digest, found, at=command.at)
-        if found.statuses:
-            await apply_statuses(connection, found.statuses, command.digest, command.at)
+        await stage_file(connection, self._book, command.digest, ready, at=command.at)
+        if ready.found.statuses:
+            await apply_statuses(connection, ready.found.statuses, command.digest, command.at)
 
     async def _end(self, connection: AsyncConnection, command: BankFileCommand) -> BankFileView:
         await file_told(connection, command.digest, at=command.at)

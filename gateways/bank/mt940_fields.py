@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Final
@@ -41,11 +42,12 @@ _DIGITS: Final = re.compile(r"[0-9]+,?[0-9]*|,[0-9]+", re.ASCII)
 _CENTURY: Final = 2000
 _BALANCE_HEAD: Final = len("C240506EUR")
 _STRUCTURED: Final = re.compile(r"^\d{3}\?\d{2}", re.ASCII)
-_TILDED: Final = re.compile(r"^(?:\d{3})?\s*~\d{2}", re.ASCII)
-_TILDE: Final = re.compile(r"~(\d{2})", re.ASCII)
-_PURPOSES: Final = (*range(20, 30), *range(60, 64))
-_NAMES: Final = (32, 33)
-_OTHERS_BANK, _OTHERS_NUMBER, _OTHERS_IBAN = 30, 31, 38
+_SUBFIELDS: Final = re.compile(r"(?P<code>\d{1,4})?[ \n]*(?P<mark>[~<^])\d\d", re.ASCII)
+"""Polish banks: a code of the operation, then subfields by two digits."""
+_TEXTS: Final = frozenset([*range(20, 30), *range(60, 64)])
+_NAMES: Final = frozenset([32, 33])
+_PIECE: Final = 27
+"""Characters of a subfield: what fills it goes on in the next one without a space."""
 _BIC: Final = re.compile(r"[A-Z]{6}[A-Z0-9]{2}(?:[A-Z0-9]{3})?", re.ASCII)
 _SLASHED: Final = re.compile(
     "/(TRTP|TRCD|EREF|PREF|KREF|MARF|CSID|CNTP|REMI|PURP|ULTB|ULTD|IBAN|BIC|NAME|NAAM"
@@ -145,11 +147,11 @@ def read_balance(text: str, *, tag: str) -> StatementBalance:
 
 
 def read_details(text: str, *, tag: str) -> Details:
-    """The details: German ``?20``, Polish ``~20`` or Dutch ``/EREF/`` structure, or a text."""
-    if tag == "86" and _TILDED.match(text):
-        return _tilded(text)
+    """The details: German ``?20``, Polish ``~20`` or Dutch ``/EREF/``, names in a text, or text."""
     if tag == "86" and _STRUCTURED.match(text):
         return _structured(text)
+    if tag == "86" and (found := _SUBFIELDS.match(text)):
+        return _subfields(text, found["mark"])
     if tag == "86" and _SLASHED.match(text):
         return _slashed(text)
     fields: dict[str, str | None] = {}
@@ -180,22 +182,6 @@ def _slashed(text: str) -> Details:
     return Details(remittance=remittance or ("" if "REMI" in said else text), fields=fields)
 
 
-def _tilded(text: str) -> Details:
-    """Numbered fields behind tildes, each on a line of its own or not: purpose, bank, name."""
-    _, *pieces = _TILDE.split(text.replace("\n", ""))
-    said: dict[int, str] = {}
-    for number, value in zip(pieces[::2], pieces[1::2], strict=True):
-        said.setdefault(int(number), value)
-    purpose = "".join(said.get(number, "") for number in _PURPOSES)
-    name = "".join(said.get(number, "") for number in _NAMES)
-    fields = {
-        "debtor_name": _clean(name),
-        "debtor_account": _clean(said.get(_OTHERS_IBAN)) or _clean(said.get(_OTHERS_NUMBER)),
-        **_bank(_clean(said.get(_OTHERS_BANK))),
-    }
-    return Details(remittance=_clean(purpose) or (said.get(0) or "").strip(), fields=fields)
-
-
 def account_of(supplement: str) -> str | None:
     """The other party's account, where it stands alone under the line."""
     return supplement if _IBAN.fullmatch(supplement) else None
@@ -217,6 +203,32 @@ def _structured(text: str) -> Details:
     }
     purpose = _clean(said.get("purpose")) or _clean(said.get("posting_text"))
     return Details(remittance=purpose or "", fields=fields)
+
+
+def _subfields(text: str, mark: str) -> Details:
+    """Subfields that ``~``, ``<`` or ``^`` begins, numbered as the German ones, ``38`` the IBAN.
+
+    Banks write them in ascending order. Where the order breaks, somebody wrote a mark into his
+    text: what stands behind it is not the bank's word for who paid (P-21), and all of it is text.
+    """
+    _, *pieces = re.split(re.escape(mark) + r"(\d\d)", text.replace("\n", ""), flags=re.ASCII)
+    numbers = [int(number) for number in pieces[::2]]
+    if numbers != sorted(set(numbers)):
+        return Details(remittance=text)
+    said = dict(zip(numbers, pieces[1::2], strict=True))
+    fields = {
+        "debtor_name": _together(said, _NAMES),
+        "debtor_account": _clean(said.get(38)) or _clean(said.get(31)),
+        **_bank(_clean(said.get(30))),
+    }
+    return Details(remittance=_together(said, _TEXTS) or _clean(said.get(0)) or "", fields=fields)
+
+
+def _together(said: dict[int, str], numbers: Collection[int]) -> str | None:
+    """The subfields of these numbers as one text."""
+    pieces = [piece for number, piece in said.items() if number in numbers and piece.strip()]
+    text = "".join(one if len(one) >= _PIECE else f"{one.rstrip()} " for one in pieces)
+    return _clean(re.sub(" {2,}", " ", text))
 
 
 def _bank(code: str | None) -> dict[str, str | None]:

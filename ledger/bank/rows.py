@@ -1,4 +1,4 @@
-"""The rows of statements, entries and their parts: read for one account, written set by set.
+"""The rows of statements, entries and their parts, written set by set.
 
 Promises that what a file says of people is sealed before it is stored (C-11). Callers hold the
 account's row, so nothing is told twice at once.
@@ -6,87 +6,26 @@ account's row, so nothing is told twice at once.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import date, timedelta
-from functools import partial
+from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ledger.accounts import AccountRows
+from ledger.bank.kept import Entry
 from ledger.bank.naming import payment_in, payments_in
-from ledger.bank.shelf import Entry, Shelf, Statement
-from ledger.bank.told import (
-    Telling,
-    likeness_of,
-    likeness_of_part,
-    part_reference,
-)
+from ledger.bank.ready import Ready
+from ledger.bank.shelf import Shelf
 from ledger.engine import copy_rows, execute, fetch
 from ledger.payments import OTHER_REASON
 from tillkeeper.contracts.bank import BankTransaction, Side
-from tillkeeper.rules.codes import codes_in
-from tillkeeper.rules.names import normalised_name
-from tillkeeper.rules.sameness import DAYS_APART_MAX, Identity, Movement, first_day
 from tillkeeper.sealing import KeyRing
 
 _CODE: Final = re.compile(r"[A-Z0-9]{1,4}", re.ASCII)
 
 _BIGINT_MAX: Final = 2**63 - 1
-
-_PERIOD_MAX: Final = timedelta(days=400)
-"""No statement that does not say when it begins tells of more."""
-
-# What closes in the period told, and longer ones that tell something near it.
-_STATEMENTS: Final = """
-SELECT id, kind, identifier, number, opening, opening_on, closing, closing_on, file
-  FROM bank_statements
- WHERE account = $1 AND (closing_on BETWEEN $2 AND $3 OR id IN (
-       SELECT s.id FROM bank_statements s JOIN bank_entries e ON e.statement = s.id
-        WHERE e.account = $1 AND e.day BETWEEN $4 AND $5 AND s.closing_on > $3)
-       OR closing_on > $3 AND opening_on <= $3)
- ORDER BY id"""
-
-_COLUMNS: Final = """
-SELECT id, side, amount, day, dated, reference_digest, parts, adds_up, statement, file
-  FROM bank_entries"""
-
-_STATED: Final = f"{_COLUMNS} WHERE statement = ANY($1::bigint[])"
-
-_UNSTATED: Final = f"""{_COLUMNS}
- WHERE account = $1 AND statement IS NULL AND ($2::boolean OR NOT dated OR day BETWEEN $3 AND $4)"""
-
-_REFERRED: Final = f"""{_COLUMNS}
- WHERE account = $1 AND reference_digest = ANY($5::text[])
-   AND ($2::boolean OR NOT dated OR day BETWEEN $3 AND $4)"""
-
-_BARE: Final = f"""{_COLUMNS}
- WHERE account = $1 AND day = ANY($2::date[]) AND reference_digest IS NULL"""
-
-# May be what a notification tells under another reference.
-_LIKELY: Final = f"""{_COLUMNS}
- WHERE account = $1 AND day BETWEEN $2 AND $3 AND amount = ANY($4::bigint[])"""
-
-# Batches that a notification may tell payer by payer.
-_BATCHES: Final = f"""{_COLUMNS} e
- WHERE account = $1 AND day BETWEEN $2 AND $3 AND parts > 1 AND EXISTS (
-       SELECT FROM bank_transactions t WHERE t.entry = e.id AND t.amount = ANY($4::bigint[]))"""
-
-_PIECES: Final = """
-SELECT t.entry, t.part, t.amount, t.said_sealed, a.number, f.kind
-  FROM bank_transactions t JOIN bank_entries e ON e.id = t.entry
-  JOIN bank_accounts a ON a.id = e.account JOIN bank_files f ON f.digest = t.file
- WHERE t.entry = ANY($1::bigint[]) AND t.amount = ANY($2::bigint[])
-   AND (t.side, t.currency) = (e.side, a.currency) AND e.adds_up
- ORDER BY t.entry, t.part"""
-
-_SAID: Final = """
-SELECT DISTINCT ON (t.entry) t.entry, t.part, t.said_sealed, a.number, f.kind
-  FROM bank_transactions t JOIN bank_entries e ON e.id = t.entry
-  JOIN bank_accounts a ON a.id = e.account JOIN bank_files f ON f.digest = e.file
- WHERE t.entry = ANY($1::bigint[]) ORDER BY t.entry, t.part"""
 
 _NEW_STATEMENTS: Final = """
 INSERT INTO bank_statements (account, file, place, kind, identifier, number, opening, opening_on,
@@ -130,165 +69,13 @@ def said_purpose(entry: int, part: int) -> str:
     return f"entry/{entry}/{part}/said"
 
 
-async def read_shelf(
-    connection: AsyncConnection, ring: KeyRing, account: int, tellings: Sequence[Telling]
-) -> Shelf:
-    """All of the account that these tellings may tell again."""
-    statements: dict[int, Statement] = {}
-    files: dict[int, str] = {}
-    for period in sorted({p for one in tellings if (p := _period(one)) is not None}):
-        for row in await fetch(connection, _STATEMENTS, (account, *period)):
-            statements[row.id] = Statement(row.id, Identity(*row[1:8]))
-            files[row.id] = row.file
-    rows = {row.id: row for row in await fetch(connection, _STATED, (list(statements),))}
-    stated = [m for one in tellings if one.identity is not None for m in _movements(one)]
-    early = [m for one in tellings if one.identity is None for m in _movements(one)]
-    for row in (
-        *await _unstated(connection, account, stated),
-        *await _told_early(connection, account, early),
-    ):
-        rows[row.id] = row
-    entries = []
-    for _, row in sorted(rows.items()):
-        entry = _entry(row, statements)
-        entry.early = row.file != files.get(row.statement, row.file)
-        entries.append(entry)
-        if row.statement in statements:
-            statements[row.statement].entries.append(entry)
-    await _know_likeness(connection, ring, entries, tellings)
-    await _know_pieces(connection, ring, entries, tellings)
-    return Shelf(account, statements.values(), entries)
-
-
-def _period(telling: Telling) -> tuple[date, date, date, date] | None:
-    """First and last day of what a statement tells, and the same with the days apart allowed."""
-    if telling.identity is None:
-        return None
-    last = telling.identity.closing_on
-    told = _movements(telling)
-    begin = first_day(telling.identity)
-    first = min([last, *(one.day for one in told)])
-    if not all(one.dated for one in told):
-        first = min(first, begin)
-    if telling.identity.opening_on is None:
-        begin = last - _PERIOD_MAX
-    first = max(first, min(begin, last) - timedelta(days=DAYS_APART_MAX))
-    apart = timedelta(days=DAYS_APART_MAX)
-    return first, last, first - apart, last + apart
-
-
-def _movements(telling: Telling) -> list[Movement]:
-    """Of all entries, and of their pieces."""
-    return [one.movement for entry in telling.entries for one in (entry, *entry.pieces)]
-
-
-async def _unstated(
-    connection: AsyncConnection, account: int, stated: Sequence[Movement]
-) -> list[Any]:
-    """What was only notified so far and may be what a statement states."""
-    if not stated:
-        return []
-    return await fetch(connection, _UNSTATED, (account, *_window(stated)))
-
-
-async def _told_early(
-    connection: AsyncConnection, account: int, early: Sequence[Movement]
-) -> list[Any]:
-    """What may be known of what a notification tells."""
-    if not early:
-        return []
-    references = sorted({one.reference for one in early if one.reference is not None})
-    days = sorted({one.day for one in early})
-    amounts = sorted({abs(one.signed) for one in early})
-    _, first, last = _window(early)
-    return [
-        *await fetch(connection, _LIKELY, (account, first, last, amounts)),
-        *await fetch(connection, _BATCHES, (account, first, last, amounts)),
-        *await fetch(connection, _REFERRED, (account, *_window(early), references)),
-        *await fetch(connection, _BARE, (account, days)),
-    ]
-
-
-async def _know_likeness(
-    connection: AsyncConnection, ring: KeyRing, entries: Sequence[Entry], told: Sequence[Telling]
-) -> None:
-    """What else the entries may be known by, that are told again by no equal reference.
-
-    Messages of one kind name one reference: there the same payer may well pay the same twice.
-    """
-    movements = [movement for one in told for movement in _movements(one)]
-    references = {one.reference for one in movements}
-    amounts = {one.signed for one in movements}
-    notices = any(one.identity is None for one in told)
-    asked = {
-        entry.id: entry for entry in entries
-        if entry.parts and entry.signed in amounts and entry.reference not in references - {None}
-        and (notices or entry.statement is None)
-    }  # fmt: skip
-    kinds = {one.kind for one in told}
-    for row in await fetch(connection, _SAID, (list(asked),)) if asked else ():
-        entry, part = asked[row.entry], open_said(ring, row.entry, row.part, row.said_sealed)
-        if row.kind in kinds:
-            part = part.model_copy(update={"debtor_name": None})
-        found = likeness_of(row.number, [part], known=True)
-        own = frozenset() if entry.reference is None else frozenset({entry.reference})
-        entry.likeness = replace(found, references=found.references | own)
-
-
-async def _know_pieces(
-    connection: AsyncConnection, ring: KeyRing, entries: Sequence[Entry], told: Sequence[Telling]
-) -> None:
-    """The parts of batches that may be told one by one, as ``_know_likeness`` knows entries."""
-    alone = [one.movement for telling in told for one in telling.entries if not one.pieces]
-    told_so = {(one.signed, one.reference) for one in alone if one.reference is not None}
-    asked = {e.id: e for e in entries if e.parts > 1 and (e.signed, e.reference) not in told_so}
-    kinds = {one.kind for one in told}
-    given = (list(asked), sorted({abs(one.signed) for one in alone}))
-    for row in await fetch(connection, _PIECES, given) if asked and alone else ():
-        entry, part = asked[row.entry], open_said(ring, row.entry, row.part, row.said_sealed)
-        if row.kind in kinds:
-            part = part.model_copy(update={"debtor_name": None})
-        movement = replace(
-            entry.movement,
-            signed=row.amount if entry.signed > 0 else -row.amount,
-            reference=part_reference(row.number, part),
-            likeness=partial(likeness_of_part, row.number, part, known=True),
-        )
-        entry.pieces = (*entry.pieces, movement)
-
-
-def _window(told: Sequence[Movement]) -> tuple[bool, date, date]:
-    """Whether any day will do, else the first and the last one that may be meant."""
-    apart = timedelta(days=DAYS_APART_MAX)
-    days = [one.day for one in told]
-    return not all(one.dated for one in told), min(days) - apart, max(days) + apart
-
-
-def _entry(row: Any, statements: dict[int, Statement]) -> Entry:
-    statement = None
-    if row.statement is not None:
-        # A statement of another day: all that counts of it here is that there is one.
-        elsewhere = Statement(row.statement, Identity("", None, None, 0, None, 0, row.day))
-        statement = statements.get(row.statement, elsewhere)
-    return Entry(
-        id=row.id,
-        signed=row.amount if row.side == "C" else -row.amount,
-        day=row.day,
-        dated=row.dated,
-        reference=row.reference_digest,
-        parts=row.parts,
-        adds_up=row.adds_up,
-        statement=statement,
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class Writer:
     """Writes what one file tells first."""
 
     connection: AsyncConnection
     ring: KeyRing
-    accounts: AccountRows
+    ready: Ready
     digest: str
 
     async def write(self, shelf: Shelf) -> None:
@@ -352,26 +139,19 @@ class Writer:
         if not parts:
             return
         payments = await payments_in(self.connection, (part for _, part in parts))
-        payers: dict[str, bytes | None] = {}
-        rows = []
-        for entry, part in parts:
-            name = part.debtor_name or ""
-            if name not in payers:
-                known = normalised_name(name)
-                payers[name] = self.accounts.company_digest(name) if known else None
-            rows.append(self._part(entry or 0, part, payers[name], payments))
+        rows = await asyncio.to_thread(
+            lambda: [self._part(entry or 0, part, payments) for entry, part in parts]
+        )
         await copy_rows(self.connection, "bank_transactions", _PARTS, rows)
 
-    def _part(
-        self, entry: int, part: BankTransaction, payer: bytes | None, payments: dict[str, int]
-    ) -> tuple[Any, ...]:
-        codes = codes_in(part.remittance)
-        said = self.ring.seal_text(part.model_dump_json(), purpose=said_purpose(entry, part.part))
+    def _part(self, entry: int, part: BankTransaction, payments: dict[str, int]) -> tuple[Any, ...]:
+        said = self.ready.said(part)
+        # Sealed for its very entry, which has no number before it is written.
+        sealed = self.ring.seal_text(said.text, purpose=said_purpose(entry, part.part))
         return (
             entry, part.part, self.digest, part.amount_minor, part.currency,
-            _letter(part.side is Side.CREDIT), payer, part.payer_kind.value,
-            " ".join(codes) or None, payment_in(part, payments),
-            return_code(part.return_reason), said,
+            _letter(part.side is Side.CREDIT), said.payer, part.payer_kind.value, said.codes,
+            payment_in(part, payments), return_code(part.return_reason), sealed,
         )  # fmt: skip
 
 

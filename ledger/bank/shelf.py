@@ -8,18 +8,21 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import date
+from typing import Final
 
+from ledger.bank.kept import Entry, Statement
+from ledger.bank.lumps import detailed, in_pieces, waiting
 from ledger.bank.told import Telling, ToldEntry
 from tillkeeper.contracts.bank import BankTransaction
 from tillkeeper.rules.continuity import difference
 from tillkeeper.rules.likeness import Known, pairs
 from tillkeeper.rules.overlap import Cut, cut
 from tillkeeper.rules.sameness import (
+    DAYS_APART_MAX,
     Found,
     Identity,
-    Likeness,
     Movement,
     equal_balances,
     first_day,
@@ -37,65 +40,6 @@ from tillkeeper.rules.sameness import (
 )
 
 
-@dataclass(eq=False, slots=True)
-class Statement:
-    """A statement with its entries; ``id`` is None until it is written."""
-
-    id: int | None
-    identity: Identity
-    place: int = 0
-    entries: list[Entry] = field(default_factory=list)
-
-    @property
-    def total(self) -> int:
-        """What its entries moved, in signed minor units."""
-        return sum(entry.signed for entry in self.entries)
-
-    @property
-    def whole(self) -> bool:
-        """Whether its entries make its closing balance."""
-        return difference(self.identity.opening, self.total, self.identity.closing) == 0
-
-
-@dataclass(eq=False, slots=True)
-class Entry:
-    """An entry; ``id`` is None until it is written. Signed minor units."""
-
-    id: int | None
-    signed: int
-    day: date
-    dated: bool
-    reference: str | None
-    parts: int
-    adds_up: bool
-    reversal: bool = False
-    place: str = ""
-    statement: Statement | None = None
-    details: tuple[BankTransaction, ...] = ()
-    early: bool = False
-    likeness: Likeness | None = None
-    pieces: Sequence[Movement] = ()
-
-    @property
-    def movement(self) -> Movement:
-        """As the rules compare it."""
-        return Movement(
-            self.signed,
-            self.day,
-            self.dated,
-            self.reference,
-            stated=self.statement is not None,
-            early=self.early,
-            likeness=self._likeness,
-        )
-
-    def _likeness(self) -> Likeness:
-        if self.likeness is None:
-            found = frozenset() if self.reference is None else frozenset({self.reference})
-            self.likeness = Likeness(found)
-        return self.likeness
-
-
 class Shelf:
     """What is known of one account; ``take`` adds what a telling tells first."""
 
@@ -106,11 +50,13 @@ class Shelf:
         self.statements = list(statements)
         self._by_amount: dict[int, list[Entry]] = defaultdict(list)
         self._batches: list[Entry] = []
+        self._entries: list[Entry] = []
         self.new_statements: list[Statement] = []
         self.new_entries: list[Entry] = []
         self.linked: list[Entry] = []
         self.detailed: list[Entry] = []
         self.touched: dict[Statement, None] = {}
+        self.held: list[ToldEntry] = []
         for entry in entries:
             self._keep(entry)
 
@@ -148,7 +94,43 @@ class Shelf:
                 continue
             stated = telling.identity is not None
             told += [p for p in one.pieces if stated or p.movement.reference is not None]
-        return replace(telling, entries=tuple(told))
+        return self._lumps_apart(replace(telling, entries=tuple(told)))
+
+    def _lumps_apart(self, telling: Telling) -> Telling:
+        """A statement's telling, with each lump in pieces that was notified in pieces before."""
+        told, identity = telling.entries, telling.identity
+        if identity is None or not any(one.nameless for one in told):
+            return telling
+        back = leads_back(identity, [one.identity for one in self.statements])
+        same = (one for one in self.statements if same_statement(identity, one.identity))
+        again = None if back else next(same, None)
+        found, among = self._told_by(told, again, whole=False)
+        claimed = {among[place] for place in found if place is not None}
+        free = [
+            e for e in self._entries
+            if e not in claimed and (e.statement is None or (e.statement is again and e.early))
+        ]  # fmt: skip
+        days = {(entry.day, entry.signed > 0) for entry in free}
+        new = [
+            n for n, place in enumerate(found)
+            if place is None and (told[n].movement.day, told[n].movement.signed > 0) in days
+            and not self._stands(told[n])
+        ]  # fmt: skip
+        moved = sum(one.movement.signed for one in told)
+        whole = difference(identity.opening, moved, identity.closing) == 0
+        apart = in_pieces(told, new, [entry.movement for entry in free], whole=whole)
+        self.held += apart.held
+        return replace(telling, entries=tuple(apart.entries))
+
+    def _stands(self, told: ToldEntry) -> bool:
+        """Whether a statement may have told the entry before, as it is."""
+        one = told.movement
+        apart = 0 if one.reference is None else DAYS_APART_MAX
+        return any(
+            known.statement is not None and one.reference in (known.reference, None)
+            and abs((known.day - one.day).days) <= apart
+            for known in self._by_amount.get(one.signed, ())
+        )  # fmt: skip
 
     def _singles(self, batch: ToldEntry) -> list[Movement]:
         """Entries that may be pieces of a batch."""
@@ -157,28 +139,36 @@ class Shelf:
         return [entry.movement for entry in near if entry.parts <= 1]
 
     def _in_batches(
-        self, told: Sequence[ToldEntry], found: Found, among: list[Entry], *, stated: bool
+        self,
+        told: Sequence[ToldEntry],
+        found: Found,
+        among: list[Entry],
+        *,
+        stated: bool,
+        again: Statement | None = None,
     ) -> tuple[Found, list[Entry]]:
         """The same, where what is left is a piece of a batch that was told whole before.
 
-        Of a statement: of what was only notified, and whole where the payers alone say so. A file
+        Of a statement: of what was only notified, or by this very statement ``again``, and whole
+        where the payers alone say so; or what another statement's balances leave of a batch. A file
         that tells batch and piece tells two.
         """
         left = [n for n, place in enumerate(found) if place is None]
         taken = {among[place] for place in found if place is not None}
-        batches = [
-            one for one in self._batches
-            if one not in taken and not (stated and one.statement is not None)
+        pieces = [
+            (batch, piece) for batch in (self._batches if left else ())
+            for piece in batch.pieces
+            if batch not in taken
+            and (not stated or batch.statement in (None, again) or batch.half_stated(piece))
         ]  # fmt: skip
-        pieces = [(batch, piece) for batch in batches for piece in batch.pieces] if left else []
         if not pieces:
             return found, among
         movements = [told[n].movement for n in left], [piece for _, piece in pieces]
-        again = pieces_told(*movements)
-        times = Counter(pieces[place][0] for place in again if place is not None)
+        paired = pieces_told(*movements)
+        times = Counter(pieces[place][0] for place in paired if place is not None)
         sure = {pieces[p][0] for p in pieces_told(*movements, people=False) if p is not None}
         found, among = list(found), list(among)
-        for n, place in zip(left, again, strict=True):
+        for n, place in zip(left, paired, strict=True):
             batch = None if place is None else pieces[place][0]
             if batch is not None and (not stated or batch in sure or times[batch] == batch.parts):
                 found[n] = len(among)
@@ -229,7 +219,8 @@ class Shelf:
             if not same_statement(identity, one.identity):
                 continue
             if identity.kind == one.identity.kind:
-                other = other_money(movements, known)
+                parts = [p for e in one.entries for p in e.pieces if p.reference is not None]
+                other = other_money(movements, [*known, *parts])
             else:
                 other = other_period(identity, movements, one.identity, known)
             if not other:
@@ -247,27 +238,42 @@ class Shelf:
     def _notified(self, told: Sequence[ToldEntry]) -> tuple[Found, list[Entry]]:
         among = self._alike(told)
         found = notified(_movements(told), [entry.movement for entry in among])
-        return self._in_batches(told, found, among, stated=False)
+        found, among = self._in_batches(told, found, among, stated=False)
+        return self._waiting(told, found, among)
 
-    def _stated(self, told: Sequence[ToldEntry]) -> tuple[Found, list[Entry]]:
+    def _waiting(
+        self, told: Sequence[ToldEntry], found: Found, among: list[Entry]
+    ) -> tuple[Found, list[Entry]]:
+        """The same, where what may be part or sum of what is known counts as known.
+
+        Pieces that make up a stated lump of which nothing is said are its details.
+        """
+        new = [n for n, place in enumerate(found) if place is None]
+        lumps = [entry for entry in self._entries if entry.nameless]
+        known = (entry.movement for entry in self._entries)
+        found, among = list(found), [*among, _KNOWN]
+        waits = waiting(told, new, [entry.movement for entry in lumps], known)
+        for n in waits:
+            found[n] = len(among) - 1
+        bare = [e for e in lumps if e.parts == 0 and e.statement is not None and e.statement.whole]
+        made = detailed(told, sorted(waits), [entry.movement for entry in bare])
+        for place, parts in made.items():
+            self._detail(bare[place], parts, adds_up=True)
+        return found, among
+
+    def _stated(
+        self, told: Sequence[ToldEntry], again: Statement | None = None
+    ) -> tuple[Found, list[Entry]]:
         among = [entry for entry in self._alike(told) if entry.statement is None]
         found = first_stated(_movements(told), [entry.movement for entry in among])
-        return self._in_batches(told, found, among, stated=True)
+        return self._in_batches(told, found, among, stated=True, again=again)
 
     def _again(self, told: Sequence[ToldEntry], known: Statement) -> tuple[Found, list[Entry]]:
         """What the statement told before, else what it left out and was notified meanwhile.
 
         One that makes its closing balance may have been cut: its neighbours tell what is left.
         """
-        among = list(known.entries)
-        movements = [entry.movement for entry in among]
-        found = told_again(_movements(told), movements, whole=known.whole)
-        left = [place for place, one in enumerate(found) if one is None]
-        if left:
-            early, more = self._stated([told[place] for place in left])
-            for place, one in zip(left, early, strict=True):
-                found[place] = None if one is None else len(among) + one
-            among += more
+        found, among = self._told_by(told, known, whole=known.whole)
         left = [place for place, one in enumerate(found) if one is None]
         if left and known.whole:
             beside = [one for one in self._alike(told) if one.statement not in (None, known)]
@@ -277,6 +283,21 @@ class Shelf:
             for place, one in zip(left, paired, strict=True):
                 found[place] = None if one is None else len(among) + one
             among += beside
+        return found, among
+
+    def _told_by(
+        self, told: Sequence[ToldEntry], known: Statement | None, *, whole: bool
+    ) -> tuple[Found, list[Entry]]:
+        """What a statement told before, and what was notified and is in no statement yet."""
+        among = [] if known is None else list(known.entries)
+        movements = [entry.movement for entry in among]
+        found = told_again(_movements(told), movements, whole=whole)
+        left = [place for place, one in enumerate(found) if one is None]
+        if left:
+            early, more = self._stated([told[place] for place in left], known)
+            for place, one in zip(left, early, strict=True):
+                found[place] = None if one is None else len(among) + one
+            among += more
         return found, among
 
     def _alike(self, told: Sequence[ToldEntry]) -> list[Entry]:
@@ -302,9 +323,11 @@ class Shelf:
                 statement.entries.append(entry)
                 self.linked.append(entry)
             if entry.parts == 0 and one.details and entry.signed == one.movement.signed:
-                entry.details, entry.parts = one.details, len(one.details)
-                entry.adds_up = one.adds_up
-                self.detailed.append(entry)
+                self._detail(entry, one.details, adds_up=one.adds_up)
+
+    def _detail(self, entry: Entry, parts: tuple[BankTransaction, ...], *, adds_up: bool) -> None:
+        entry.details, entry.parts, entry.adds_up = parts, len(parts), adds_up
+        self.detailed.append(entry)
 
     def _add(self, told: ToldEntry, statement: Statement | None) -> None:
         movement = told.movement
@@ -321,6 +344,7 @@ class Shelf:
             statement=statement,
             details=told.details,
             pieces=_movements(told.pieces),
+            nameless=told.nameless,
         )
         if statement is not None:
             statement.entries.append(entry)
@@ -328,9 +352,16 @@ class Shelf:
         self.new_entries.append(entry)
 
     def _keep(self, entry: Entry) -> None:
+        self._entries.append(entry)
         self._by_amount[entry.signed].append(entry)
         if entry.pieces:
             self._batches.append(entry)
+
+
+_KNOWN: Final = Entry(
+    id=None, signed=0, day=date.min, dated=False, reference=None, parts=1, adds_up=True
+)
+"""Stands for what is known by more than one entry, or not for sure."""
 
 
 def _any_found(found: Found) -> bool:

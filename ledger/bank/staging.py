@@ -16,10 +16,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ledger.accounts import AccountRows
 from ledger.bank.files import file_subject
+from ledger.bank.known import read_shelf
 from ledger.bank.naming import hear_names
-from ledger.bank.rows import Writer, read_shelf
+from ledger.bank.ready import Ready
+from ledger.bank.rows import Writer
 from ledger.bank.statements import check_statements, unseen
-from ledger.bank.told import Ours, Telling, told_by
+from ledger.bank.told import Ours, Telling
 from ledger.engine import execute, fetch
 from ledger.workitems import NewItem, open_items, settle_items
 from tillkeeper.contracts.bank import BankFile, Finding
@@ -33,7 +35,7 @@ FINDINGS_MAX: Final = 1_000
 """Losses and warnings kept by place with a file; the file itself is kept whole."""
 
 _LOCK_FILE: Final = """
-SELECT state, received_at, entries, new_entries, notices, foreign_statements
+SELECT state, entries, new_entries, notices, foreign_statements
   FROM bank_files WHERE digest = $1 FOR NO KEY UPDATE"""
 
 _MAKE_ACCOUNTS: Final = """
@@ -72,8 +74,16 @@ class Staged:
     foreign_statements: int
 
 
+def ready_file(book: StatementBook, found: BankFile, received_at: datetime) -> Ready:
+    """What was read, ready to be staged: the work that needs no account, for a thread of its own.
+
+    ``received_at`` is when the file came.
+    """
+    return Ready(book.accounts, book.ours, found, received_at)
+
+
 async def stage_file(
-    connection: AsyncConnection, book: StatementBook, digest: str, found: BankFile, *, at: datetime
+    connection: AsyncConnection, book: StatementBook, digest: str, ready: Ready, *, at: datetime
 ) -> Staged:
     """Store what the file tells first, and answer the same ever after.
 
@@ -85,14 +95,14 @@ async def stage_file(
     row = rows[0]
     if row.state != BankFileState.RECEIVED:
         return Staged(row.entries, row.new_entries, row.notices, row.foreign_statements)
-    told = told_by(found, book.ours, row.received_at)
+    told, found = ready.told, ready.found
     new: int = row.new_entries
     for (number, currency), tellings in sorted(_by_account(told.tellings).items()):
         account = await _account(connection, number, currency)
         shelf = await read_shelf(connection, book.ring, account, tellings)
         for telling in tellings:
             shelf.take(telling)
-        await Writer(connection, book.ring, book.accounts, digest).write(shelf)
+        await Writer(connection, book.ring, ready, digest).write(shelf)
         await check_statements(connection, shelf, currency, at=at)
         new += len(shelf.new_entries)
     await hear_names(connection, found, digest, {one.index for one in told.tellings}, at)

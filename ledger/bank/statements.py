@@ -12,13 +12,17 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from ledger.bank.kept import Statement
 from ledger.bank.rows import within_bigint
-from ledger.bank.shelf import Shelf, Statement
+from ledger.bank.shelf import Shelf
 from ledger.engine import fetch
 from ledger.workitems import NewItem, open_items, settle_items
 from tillkeeper.contracts.workitem import ItemKind, Outcome
 from tillkeeper.rules.continuity import Gap, Stated, difference, gaps
-from tillkeeper.rules.likeness import pairs
+from tillkeeper.rules.likeness import Known, pairs, unnamed
+
+LUMP_HELD: Final = "LUMP_HELD"
+"""Why a lump is work: more than one choice of what was notified makes it up."""
 
 _STATEMENTS: Final = """
 SELECT id, closing_on, opening, closing, coalesce(number, '') AS number
@@ -59,6 +63,7 @@ async def check_statements(
     whole = [break_of(one.id or 0) for one in statements if one.whole]
     await settle_items(connection, ItemKind.STATEMENT_BREAK, whole, outcome=Outcome.RESOLVED, at=at)
     found = [_gap(one, account, currency) for one in await find_gaps(connection, account)]
+    doubled += _held(shelf, currency)
     subjects = {item.subject for item in found}
     there = [row.subject for row in await fetch(connection, _OPEN_GAPS, (gaps_of(account),))]
     gone = [subject for subject in there if subject not in subjects]
@@ -108,7 +113,11 @@ def _may_be_known(statement: Statement, shelf: Shelf) -> bool:
     said = statement.identity
     if not statement.entries or statement.total or said.opening != said.closing:
         return False
-    beside = [e.movement for one in shelf.statements if one is not statement for e in one.entries]
+    others = [
+        Known(one.identity, [entry.movement for entry in one.entries])
+        for one in shelf.statements if one is not statement
+    ]  # fmt: skip
+    beside = [move for one in unnamed(said.kind, others) for move in one.entries]
     return None not in pairs([entry.movement for entry in statement.entries], beside)
 
 
@@ -125,6 +134,25 @@ def _overlap(statement: Statement, currency: str) -> NewItem:
             "entries": len(statement.entries),
         },
     )
+
+
+def _held(shelf: Shelf, currency: str) -> list[NewItem]:
+    """Lumps that moved no money, for it may be in the book in pieces, by the day they name."""
+    days = sorted({entry.movement.day for entry in shelf.held})
+    by_day = [
+        (day, [e.movement.signed for e in shelf.held if e.movement.day == day]) for day in days
+    ]
+    return [
+        NewItem(
+            ItemKind.STATEMENT_OVERLAP,
+            f"bank-account/{shelf.account}/lumps/{day.isoformat()}",
+            reason=LUMP_HELD,
+            amount=within_bigint(sum(map(abs, amounts))),
+            currency=currency,
+            context={"day": day.isoformat(), "entries": len(amounts)},
+        )
+        for day, amounts in by_day
+    ]
 
 
 def _gap(gap: Gap, account: int, currency: str) -> NewItem:

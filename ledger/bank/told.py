@@ -49,6 +49,7 @@ class ToldEntry:
     """One booked entry; ``details`` are its parts, none where the bank tells a lump only.
 
     ``pieces`` are the parts as entries of their own, where each of several is money of its own.
+    ``nameless``: one part, which names nobody and may be the sum of several.
     """
 
     place: str
@@ -57,6 +58,7 @@ class ToldEntry:
     adds_up: bool
     details: tuple[BankTransaction, ...]
     pieces: tuple[ToldEntry, ...] = ()
+    nameless: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +198,7 @@ class _Cutter:
             reversal=first.reversal,
             adds_up=first.adds_up,
             details=() if _is_lump(parts) else parts,
+            nameless=first.parts == 1 and not (first.reversal or any(_named(first))),
         )
         if not _splits(parts):
             return told
@@ -273,10 +276,15 @@ def _is_lump(parts: tuple[BankTransaction, ...]) -> bool:
 
 
 def _said(part: BankTransaction) -> Iterator[str | None]:
+    yield from _named(part)
+    yield from (part.remittance, part.transaction_id, part.return_reason)
+    yield meaningful_id(part.instruction_id)
+
+
+def _named(part: BankTransaction) -> Iterator[str | None]:
     yield from (part.debtor_name, part.debtor_account, part.creditor_name, part.creditor_account)
-    yield from (part.ultimate_debtor_name, part.ultimate_creditor_name, part.remittance)
-    yield from (part.transaction_id, part.return_reason)
-    yield from (meaningful_id(part.end_to_end_id), meaningful_id(part.instruction_id))
+    yield from (part.ultimate_debtor_name, part.ultimate_creditor_name)
+    yield meaningful_id(part.end_to_end_id)
 
 
 def likeness_of(number: str, parts: Sequence[BankTransaction], *, known: bool) -> Likeness:

@@ -12,7 +12,7 @@ from gateways.bank.reading import read_bank_bytes
 from ledger import attempts
 from ledger.bank.booking import Booker, book_entries
 from ledger.bank.files import Arrival, receive_file
-from ledger.bank.staging import StatementBook, stage_file
+from ledger.bank.staging import StatementBook, ready_file, stage_file
 from ledger.desk import Desk
 from ledger.engine import in_transaction
 from ledger.payment_rows import PaymentRow, read_payment
@@ -106,7 +106,7 @@ class Cashier:
             arrival = Arrival("s.xml", "import", None, AT)
             digest = await receive_file(connection, self.ring, body, arrival)
             found = read_bank_bytes(body)
-            await stage_file(connection, book, digest, found, at=AT)
+            await stage_file(connection, book, digest, ready_file(book, found, AT), at=AT)
             await apply_statuses(connection, found.statuses, digest, AT)
             await book_entries(connection, Booker(self.receiver), digest, limit=50, at=AT)
 
@@ -120,7 +120,7 @@ class Cashier:
             async def work(connection: AsyncConnection, found: BankFile = found) -> None:
                 body, arrival = found.digest.encode(), Arrival("f", "import", None, AT)
                 digest = await receive_file(connection, self.ring, body, arrival)
-                await stage_file(connection, book, digest, found, at=AT)
+                await stage_file(connection, book, digest, ready_file(book, found, AT), at=AT)
                 booker, more = Booker(self.receiver), True
                 while more:
                     booked = await book_entries(connection, booker, digest, limit=50, at=AT)

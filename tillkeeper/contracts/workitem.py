@@ -50,7 +50,10 @@ class ItemKind(StrEnum):
     STATEMENT_GAP = "STATEMENT_GAP"
     """``bank-account/<id>/gap/<day>``: a statement is missing, or contradicts the one before."""
     STATEMENT_OVERLAP = "STATEMENT_OVERLAP"
-    """``statement/<id>``: nets to nothing, and all of it may be what another statement told."""
+    """``statement/<id>``: nets to nothing, and all of it may be what another statement told.
+
+    ``bank-account/<id>/lumps/<day>``: entries that may sum up what is in the book: not booked.
+    """
     RECONCILIATION_DIFFERENCE = "RECONCILIATION_DIFFERENCE"
     """``reconcile/<account id>/<day>``: book and statement differ (C-14)."""
     PAYMENT_REJECTED = "PAYMENT_REJECTED"

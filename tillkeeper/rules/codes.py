@@ -32,6 +32,8 @@ def reference_code(merchant: str, request: str) -> str:
 def codes_in(text: str) -> tuple[str, ...]:
     """The codes in ``text`` in order, each once, however width, case, spaces or breaks came."""
     folded = unicodedata.normalize("NFKC", text).upper()
+    if not all(letter in folded for letter in PREFIX):
+        return ()
     # A letter of another script parts words; spaces, dashes and invisible marks do not.
     walled = (_WALL if c.isalpha() and not c.isascii() else c for c in folded)
     compact = _JOINTS.sub("", "".join(walled))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Final
 
@@ -56,11 +56,49 @@ def certain(told: Sequence[Movement], known: Sequence[Movement], other_period: b
     return equal or referred(told, known)
 
 
+def in_form(identity: Identity, told: Sequence[Movement], known: Sequence[Known]) -> list[Known]:
+    """``known``, where statements of other formats name what ``told`` names as it does, or nothing.
+
+    Formats write one reference in different forms, such as cut to 16 characters: there another one
+    contradicts nothing. Balances, days and amounts decide.
+    """
+    other = [one.identity.kind != identity.kind for one in known]
+    forms = _forms(told) if any(other) else {}
+    return [_named(one, forms) if o else one for one, o in zip(known, other, strict=True)]
+
+
+def unnamed(kind: str, known: Sequence[Known]) -> list[Known]:
+    """``known``, where statements of another format than ``kind`` name no references."""
+    return [one if one.identity.kind == kind else _named(one, {}) for one in known]
+
+
+def _forms(told: Sequence[Movement]) -> dict[str, str | None]:
+    """What is told under each form of a reference; None: more than one."""
+    found: dict[str, str | None] = {}
+    for one in told:
+        if one.reference is not None:
+            alike = frozenset() if one.likeness is None else one.likeness().references
+            for form in alike | {one.reference}:
+                found[form] = (
+                    one.reference if found.get(form, one.reference) == one.reference else None
+                )
+    return found
+
+
+def _named(known: Known, forms: Mapping[str, str | None]) -> Known:
+    named = [replace(one, reference=forms.get(one.reference or "")) for one in known.entries]
+    return Known(known.identity, named)
+
+
 def referred(told: Sequence[Movement], known: Sequence[Movement]) -> bool:
     """Whether each told entry has a reference and is known by it."""
     if any(one.reference is None for one in told):
         return False
-    return None not in pairs(told, known)
+    found = pairs(told, known)
+    return all(
+        place is not None and known[place].reference == one.reference
+        for one, place in zip(told, found, strict=True)
+    )
 
 
 def pairs(told: Sequence[Movement], known: Sequence[Movement], *, apart: int = 0) -> Found:

@@ -26,6 +26,7 @@ from tillkeeper.rules.likeness import (
     certain,
     days_of,
     first_told,
+    in_form,
     other_page,
     own_days,
     pairs,
@@ -65,11 +66,8 @@ def cut(identity: Identity, told: Sequence[Movement], known: Sequence[Known]) ->
     """What of a statement that is no known one again is known, and what is new."""
     if not told:
         return Cut([], runs=[] if _still_inside(identity, known) else [Run(identity)])
-    return (
-        _by_chain(identity, told, known)
-        or _by_longer(identity, told, known)
-        or _Days(identity, told, known).cut()
-    )
+    args = identity, told, in_form(identity, told, known)
+    return _by_chain(*args) or _by_longer(*args) or _Days(*args).cut()
 
 
 def _still_inside(identity: Identity, known: Sequence[Known]) -> bool:
@@ -289,11 +287,13 @@ class _Days:
         """Pages of the day that hang at its beginning or its end are known, the rest is new."""
         for trail, at_end in ((self._longest(day, self._balance), False),
                               (self._longest(day, end, back=True), True)):  # fmt: skip
+            if not trail:
+                continue
             among = [(one.statement, n) for one in trail for n in one.places]
             entries = [self._known[s].entries[n] for s, n in among]
             told = [self._told[n] for n in places]
             found = pairs(entries, [replace(one, early=True) for one in told])
-            if not trail or None in found or not self._may(trail, places):
+            if None in found or not self._may(trail, places):
                 continue
             taken = {
                 places[n]: where for n, where in zip(found, among, strict=True) if n is not None

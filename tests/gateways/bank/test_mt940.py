@@ -31,21 +31,6 @@ class TestLine:
         assert (one.end_to_end_id, one.remittance) == ("TOPUP-1", "Rechnung 7")
         assert (one.bank_reference, one.booking_date) == ("2024050600001", date(2024, 5, 6))
 
-    @pytest.mark.parametrize("between", ["", "\n"])
-    def test_fields_behind_tildes_name_the_payer(self, between: str) -> None:
-        """As banks in Poland write them: each on its line or all in one, a question in the text."""
-        fields = (
-            "944", "~00PRZELEW", "~20Zwrot? ", "~21faktura 7", "~3010500031", "~31000023147",
-            "~32FIRMA", "~33 SP. Z O.O.", "~38PL61109010140000071219812874", "~62 EUR",
-        )  # fmt: skip
-        first, _, rest = FILE.partition(":86:")
-        _, _, rest = rest.partition("\n:")
-        one = read(f"{first}:86:{between.join(fields)}\n:{rest}").transactions[0]
-        assert one.debtor_name == "FIRMA SP. Z O.O."
-        assert one.debtor_account == "PL61109010140000071219812874"
-        assert one.debtor_clearing_id == "10500031"
-        assert one.remittance == "Zwrot? faktura 7 EUR"
-
     def test_reversed_credit_takes_and_reversed_debit_gives(self) -> None:
         *_, taken, given, _ = read(FILE).transactions
         assert (taken.side, taken.reversal, taken.amount_minor) == (Side.DEBIT, True, 100)

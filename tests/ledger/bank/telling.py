@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ledger.accounts import AccountRows
 from ledger.bank.files import Arrival, receive_file
-from ledger.bank.staging import Staged, StatementBook, stage_file
+from ledger.bank.staging import Staged, StatementBook, ready_file, stage_file
 from ledger.engine import fetch, in_transaction
 from tillkeeper.contracts.bank import (
     BankFile,
@@ -172,7 +172,8 @@ async def stage(
         async def work(connection: Any, found: BankFile = found, body: bytes = body) -> Staged:
             arrival = Arrival("file", "import", None, at)
             digest = await receive_file(connection, statements.ring, body, arrival)
-            return await stage_file(connection, statements, digest, found, at=at)
+            ready = ready_file(statements, found, at)
+            return await stage_file(connection, statements, digest, ready, at=at)
 
         staged.append(await in_transaction(engine, work))
     return staged

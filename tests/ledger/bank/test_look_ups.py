@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ledger import meant, receipts
-from ledger.bank import entries, reported, reversals, rows
+from ledger.bank import entries, known, reported, reversals
 from ledger.engine import fetch
 
 NOW = datetime(2024, 5, 6, tzinfo=UTC)
@@ -23,8 +23,11 @@ LOOK_UPS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "parts": (entries._PARTS, ([1],)),
     "reported": (reported._UNTOLD, (["d"], ["CNY"], [1], NOW, NOW)),
     "reported later": (reported._TOLD, ("CNY", 1, NOW, NOW, b"x", "1", NOW.date())),
-    "batches": (rows._BATCHES, (1, NOW.date(), NOW.date(), [1])),
-    "pieces": (rows._PIECES, ([1], [1])),
+    "batches": (known._BATCHES, (1, NOW.date(), NOW.date(), [1])),
+    "half": (known._HALF, (1, NOW.date(), NOW.date(), [1])),
+    "days": (known._DAYS, (1, [NOW.date()])),
+    "nameless": (known._NAMELESS, (1, [NOW.date()])),
+    "pieces": (known._PIECES, ([1], [1])),
     "taken back": (reversals._RECEIPTS, ("d", "CNY")),
     "suspense": (reversals._SUSPENSE, (1, ["d"], [1], False)),
     "told": (receipts._TOLD, ("d", "CNY", 1)),

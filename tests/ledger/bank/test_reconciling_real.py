@@ -16,7 +16,7 @@ from ledger.accounts import AccountRows
 from ledger.bank.booking import Booker, book_entries
 from ledger.bank.files import Arrival, receive_file
 from ledger.bank.reconciling import reconcile_day
-from ledger.bank.staging import StatementBook, stage_file
+from ledger.bank.staging import StatementBook, ready_file, stage_file
 from ledger.engine import fetch, in_transaction
 from ledger.receiving import Receiver
 from tests.ledger.bank.reconciling_support import noon
@@ -49,7 +49,7 @@ async def take(engine: AsyncEngine, ring: KeyRing, found: BankFile, at: datetime
     async def stage(connection: AsyncConnection) -> str:
         arrival = Arrival("file", "import", None, at)
         digest = await receive_file(connection, ring, found.digest.encode(), arrival)
-        await stage_file(connection, book, digest, found, at=at)
+        await stage_file(connection, book, digest, ready_file(book, found, at), at=at)
         return digest
 
     digest = await in_transaction(engine, stage)

@@ -10,8 +10,9 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ledger.accounts import AccountRows
+from ledger.bank.files import Arrival, receive_file
 from ledger.bank.rows import open_said
-from ledger.bank.staging import Staged, stage_file
+from ledger.bank.staging import Staged, ready_file, stage_file
 from ledger.engine import in_transaction
 from tests.ledger.bank.telling import (
     AT,
@@ -26,7 +27,7 @@ from tests.ledger.bank.telling import (
     stage,
     statement_file,
 )
-from tillkeeper.contracts.bank import BookingStatus, FileKind, Finding
+from tillkeeper.contracts.bank import BankTransaction, BookingStatus, FileKind, Finding
 from tillkeeper.contracts.errors import Broken, Code
 from tillkeeper.rules.codes import reference_code
 from tillkeeper.sealing import KeyRing
@@ -334,6 +335,29 @@ class TestItems:
 
 
 class TestStageFile:
+    async def test_under_the_accounts_row_nothing_is_read_out_of_the_file(
+        self, engine: AsyncEngine, ring: KeyRing, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """C-09: other files of the account wait for look-ups and writing only."""
+        lines = [Line(100, "B1", payer="A"), Line(300, parts=(("A", 100), ("B", 200)))]
+        found, statements = statement_file(lines, Balances(0, 400)), book(ring)
+        arrival = Arrival("file", "import", None, AT)
+        digest = await in_transaction(engine, lambda c: receive_file(c, ring, b"1", arrival))
+        ready = ready_file(statements, found, AT)
+
+        def late(*_: object, **__: object) -> None:
+            raise AssertionError("in the transaction")
+
+        monkeypatch.setattr(BankTransaction, "model_dump_json", late)
+        monkeypatch.setattr(AccountRows, "company_digest", late)
+        monkeypatch.setattr("ledger.bank.ready.codes_in", late)
+        monkeypatch.setattr("ledger.bank.ready.told_by", late)
+        staged = await in_transaction(
+            engine, lambda c: stage_file(c, statements, digest, ready, at=AT)
+        )
+        assert staged.new_entries == 2
+        assert await rows(engine, "SELECT count(*) FROM bank_transactions") == [(3,)]
+
     async def test_a_file_that_is_not_kept_is_refused(
         self, engine: AsyncEngine, ring: KeyRing
     ) -> None:
@@ -341,7 +365,10 @@ class TestStageFile:
         found = statement_file([], None)
         with pytest.raises(Broken):
             await in_transaction(
-                engine, lambda c: stage_file(c, book(ring), found.digest, found, at=AT)
+                engine,
+                lambda c: stage_file(
+                    c, book(ring), found.digest, ready_file(book(ring), found, AT), at=AT
+                ),
             )
 
     async def test_files_staged_at_once_tell_each_movement_once(

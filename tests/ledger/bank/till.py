@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from ledger.accounts import AccountRows
 from ledger.bank.booking import Booked, Booker, book_entries
 from ledger.bank.files import Arrival, receive_file
-from ledger.bank.staging import stage_file
+from ledger.bank.staging import ready_file, stage_file
 from ledger.engine import fetch, in_transaction
 from ledger.receipts import book_receipt
 from ledger.receiving import Receiver
@@ -111,7 +111,8 @@ class Till:
             body = told.digest.encode()
             arrival = Arrival("file", "import", None, at)
             digest = await receive_file(connection, self.ring, body, arrival)
-            await stage_file(connection, book(self.ring), digest, told, at=at)
+            ready = ready_file(book(self.ring), told, at)
+            await stage_file(connection, book(self.ring), digest, ready, at=at)
             return digest
 
         return await in_transaction(self.engine, work)
