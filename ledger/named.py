@@ -20,7 +20,7 @@ from ledger.withdrawal_rows import PAY
 from ledger.workitems import open_items
 from tillkeeper.contracts.payment import PaymentState
 from tillkeeper.contracts.workitem import ItemKind
-from tillkeeper.rules.payments import DUPLICATE, REJECTED
+from tillkeeper.rules.payments import DUPLICATE, REJECTED, SETTLED
 from tillkeeper.rules.payouts import NOT_FOUND, NOT_PAID
 
 DEBIT_BOOKED: Final = "DEBIT_BOOKED"
@@ -57,7 +57,8 @@ EXISTS (SELECT FROM payments p JOIN bank_transactions t ON t.payment = p.id
 
 _TAKEN: Final = f"""
 EXISTS (SELECT FROM payment_statuses s JOIN payments p ON p.id = s.payment
-         WHERE p.subject = ANY($1::text[]) AND p.reason = ANY($3::text[])
+         WHERE p.subject = ANY($1::text[]) AND p.state = 'REJECTED'
+           AND (p.reason = ANY($3::text[]) OR s.status = ANY($6::text[]))
            AND s.status NOT IN ('{DEBIT_BOOKED}', '{DEBIT_NOTED}')
            AND (s.status <> $4 OR s.reasons ?| $2::text[])
            AND NOT EXISTS (SELECT FROM payment_statuses x
@@ -65,7 +66,9 @@ EXISTS (SELECT FROM payment_statuses s JOIN payments p ON p.id = s.payment
                               AND x.status = $4 AND NOT x.reasons ?| $5::text[]))"""
 """By a word that it has not taken back since: people's proof is such a word.
 
-Any word but a no tells that the bank has it, also a no because it has it already (E-12, B3).
+Of what it did not find, or people proved unpaid, any word but a no tells that the bank has it, also
+a no because it has it already (E-12, B3). Its own no with a reason is contradicted by the word that
+the money has moved: what was accepted on the way may only be told late.
 """
 
 # What an entry tells is that entry's to decide. A pending debit ends by the bank's no too.
@@ -172,6 +175,7 @@ async def _word(connection: AsyncConnection, subjects: Sequence[str]) -> Word:
     takes_nothing_back = sorted({*DUPLICATE, NOT_FOUND})
     told = (
         list(subjects), sorted(DUPLICATE), [NOT_FOUND, NOT_PAID], REJECTED, takes_nothing_back,
+        sorted(SETTLED),
     )  # fmt: skip
     return Word(*(await fetch(connection, _SAYS, told))[0])
 

@@ -10,20 +10,20 @@ import asyncio
 import json
 import os
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateways.bank.simulator.client import SimulatorClient
 from gateways.bank.simulator.models import Deposit
-from gateways.identity.issuer import DevelopmentIssuer, Grant
 from ledger.engine import fetch, in_transaction
+from tests.chaos.desk import Operators
 from tests.chaos.judging import FINAL
+from tests.chaos.people import People, until_answered
 from tillkeeper.client import Tillkeeper
 from tillkeeper.contracts.account import (
     BankDetails,
@@ -34,10 +34,9 @@ from tillkeeper.contracts.account import (
     MerchantType,
     OpenAccount,
 )
-from tillkeeper.contracts.actor import Decision
 from tillkeeper.contracts.approval import Decide, Verdict
-from tillkeeper.contracts.binding import item_proposal, withdrawal_decision
-from tillkeeper.contracts.errors import Rejected, Unavailable
+from tillkeeper.contracts.binding import withdrawal_decision
+from tillkeeper.contracts.errors import Rejected
 from tillkeeper.contracts.topup import ReceivingAccount, TopUpRequest, TopUpState
 from tillkeeper.contracts.withdrawal import (
     CancelWithdrawal,
@@ -45,7 +44,6 @@ from tillkeeper.contracts.withdrawal import (
     WithdrawalState,
     WithdrawalView,
 )
-from tillkeeper.contracts.workitem import ItemAction, Propose
 
 CURRENCY: Final = "CNY"
 MERCHANTS: Final = 10
@@ -54,22 +52,7 @@ SMALL_MINOR: Final = (1_00, 40_000_00)
 """One level of approval."""
 LARGE_MINOR: Final = (60_000_00, 90_000_00)
 """Two levels, in the policy that is built in."""
-ASK_AGAIN_S: Final = 0.5
 LOOK_EVERY_S: Final = 0.5
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class People:
-    """Whose tokens decide: one for the first level, one for the second, one at the desk."""
-
-    issuer: DevelopmentIssuer
-
-    def token(self, subject: str, role: str, decision: Decision) -> str:
-        """A fresh token for this decision."""
-        grant = Grant(subject=subject, roles=(role,), decision=decision)
-        return self.issuer.issue(grant, datetime.now(UTC))
 
 
 class Journal:
@@ -87,16 +70,6 @@ class Journal:
             file.flush()
             os.fsync(file.fileno())
         self.acknowledged[request.merchant, request.request] = request.amount_minor
-
-
-async def until_answered(ask: Callable[[], Awaitable[T]]) -> T:
-    """The answer, asked for again and again while nobody is there; a refusal is an answer."""
-    while True:
-        try:
-            async with asyncio.timeout(60):
-                return await ask()
-        except (Unavailable, TimeoutError, OSError):
-            await asyncio.sleep(ASK_AGAIN_S)
 
 
 async def prepare(till: Tillkeeper, bank: SimulatorClient, ours: ReceivingAccount) -> list[str]:
@@ -138,6 +111,7 @@ class Driver:
     engine: AsyncEngine
     people: People
     journal: Journal
+    operators: Operators
     seed: int
 
     async def drive(self, request: WithdrawalRequest) -> str:
@@ -195,7 +169,7 @@ class Driver:
             if state in FINAL:
                 return state
             if state == WithdrawalState.FAILED_MANUAL:
-                await self._help(request)
+                await self.operators.help(request)
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def _state(self, request: WithdrawalRequest) -> str:
@@ -203,30 +177,6 @@ class Driver:
         names = (request.merchant, request.request)
         rows = await in_transaction(self.engine, lambda c: fetch(c, sql, names))
         return str(rows[0].state) if rows else ""
-
-    async def _help(self, request: WithdrawalRequest) -> None:
-        """An operator's choice at the desk, pressed twice (P-71)."""
-        subject = f"withdrawal/{request.merchant}/{request.request}"
-        sql = "SELECT id FROM work_items WHERE subject = $1 AND state <> 'CLOSED' AND kind = $2"
-        rows = await until_answered(
-            lambda: in_transaction(
-                self.engine, lambda c: fetch(c, sql, (subject, "WITHDRAWAL_FAILED"))
-            )
-        )
-        if not rows:
-            return
-        drawn = self._drawn(request, f"item-{rows[0].id}")
-        action = drawn.choice((ItemAction.RETRY, ItemAction.RETURN_TO_AVAILABLE))
-        for _ in range(2):
-
-            def press() -> Awaitable[object]:
-                body = Propose(action=action, reason="drawn", actor="D1")
-                said = item_proposal(rows[0].id, body)
-                signed = body.model_copy(update={"token": self.people.token("D1", "desk", said)})
-                return self.till.propose(rows[0].id, signed)
-
-            with suppress(Rejected):
-                await until_answered(press)
 
     def _drawn(self, request: WithdrawalRequest, what: str) -> random.Random:
         """The same for the same seed and request, whatever else goes on."""

@@ -16,9 +16,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateways.bank.simulator.client import SimulatorClient
 from tests.chaos.cluster import Cluster, running_cluster
-from tests.chaos.drive import Driver, Journal, People, prepare, requests, until_answered
+from tests.chaos.desk import Operators
+from tests.chaos.drive import Driver, Journal, prepare, requests
 from tests.chaos.faults import BANK_CHANCES, keep_killing
 from tests.chaos.judging import judge, outcomes
+from tests.chaos.people import People, until_answered
 from tillkeeper.client import Tillkeeper
 from tillkeeper.contracts.withdrawal import WithdrawalRequest
 from worker.settings import Settings
@@ -72,7 +74,9 @@ async def _perform(cluster: Cluster, plan: Plan, say: Callable[[str], None]) -> 
     started = time.monotonic()
     engine = cluster.engine()
     journal = Journal(cluster.home / "acknowledged.jsonl")
-    driver = Driver(till, engine, People(cluster.issuer), journal, plan.seed)
+    people = People(cluster.issuer)
+    operators = Operators(till, engine, people, cluster.bank.address, plan.seed)
+    driver = Driver(till, engine, people, journal, operators, plan.seed)
     asked = requests(merchants, plan.withdrawals, plan.seed)
     await _set_chances(cluster, plan.seed, 0)
     faults = asyncio.create_task(keep_killing(cluster, seed=plan.seed, every_s=plan.every_s))

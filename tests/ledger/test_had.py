@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from ledger.attempts import stop_if_paid
 from ledger.payments import deciding_sheet, note_overdue, payment_refused, record_no
 from ledger.purposes import Ending
 from tests.ledger.payout_support import VISIBLE, Cashier
@@ -121,6 +122,60 @@ class TestContradicted:
         await cashier.choose(await cashier.item(FAILED), ItemAction.RETURN_TO_AVAILABLE)
         assert (await cashier.stands())[0] == "RETURNED"
         await cashier.verified()
+
+
+class TestTakenBack:
+    """The bank says no with its own reason, then that the money has moved."""
+
+    @pytest.mark.parametrize("word", ["ACSC", "ACCC"])
+    async def test_settled_after_the_banks_no_stops_the_next_attempt(
+        self, cashier: Cashier, word: str
+    ) -> None:
+        """C-12: whether that word was late or true, people find out, and nobody pays meanwhile."""
+        name = await cashier.remitting()
+        await cashier.sending(name)
+        await cashier.says(name, "RJCT", "AB07")
+        await cashier.says(name, word)
+        assert ("PAYMENT_OVERDUE", "OPEN") in await cashier.items()
+        assert await cashier.following(name) == name
+        assert await cashier.stands() == ("FAILED_MANUAL", "AB07", 1)
+        for action in (ItemAction.RETRY, ItemAction.RETURN_TO_AVAILABLE):
+            with refused(Code.REQUEST_DECIDED):
+                await cashier.choose(await cashier.item(FAILED), action)
+        await _proven_unpaid(cashier, name)
+
+    async def test_the_next_attempt_that_has_not_left_does_not_leave(
+        self, cashier: Cashier
+    ) -> None:
+        """C-12: what was recorded before that word is refused before its first byte."""
+        name = await cashier.remitting()
+        await cashier.sending(name)
+        await cashier.says(name, "RJCT", "AB07")
+        following = await cashier.following(name)
+        assert following != name
+        await cashier.says(name, "ACSC")
+        row = await cashier.payment(following)
+        assert await cashier.counter.run(lambda c: stop_if_paid(c, row, AT))
+        assert (await cashier.payment(following)).state is PaymentState.REJECTED
+
+    @pytest.mark.parametrize("order", [("ACSC", "RJCT"), ("RJCT", "ACSC", "RJCT")])
+    async def test_its_last_word_is_the_no(self, cashier: Cashier, order: tuple[str, ...]) -> None:
+        """C-12: an early ACSC that a no takes back holds nothing up."""
+        name = await cashier.remitting()
+        await cashier.sending(name)
+        for hour, word in enumerate(order):
+            reasons = ("AB07",) if word == "RJCT" else ()
+            await cashier.says(name, word, *reasons, at=AT + timedelta(hours=hour))
+        assert await cashier.following(name) != name
+
+    @pytest.mark.parametrize("word", ["ACTC", "ACSP", "PDNG", "RCVD"])
+    async def test_on_its_way_may_be_told_late(self, cashier: Cashier, word: str) -> None:
+        """C-09: statuses of one payment come in any order."""
+        name = await cashier.remitting()
+        await cashier.sending(name)
+        await cashier.says(name, "RJCT", "AB07")
+        await cashier.says(name, word)
+        assert await cashier.following(name) != name
 
 
 async def _proven_unpaid(cashier: Cashier, name: str) -> None:

@@ -24,6 +24,9 @@ LOOK_EVERY: Final = timedelta(days=1)
 ACCEPTED: Final = frozenset(
     {"ACTC", "ACCP", "ACSP", "ACSC", "ACWC", "ACCC", "ACFC", "ACWP", "PDNG"}
 )
+SETTLED: Final = frozenset({"ACSC", "ACCC"})
+"""Says that the money has moved: after a no the bank contradicts itself (C-12)."""
+
 REJECTED: Final = "RJCT"
 
 _NO_ID: Final = (None, "", "NOTPROVIDED")
