@@ -180,7 +180,9 @@ class PayoutWorkflow(Lifecycle):
         if self._state is not PaymentState.RECORDED:
             self.needs_person = ""
             return
-        # It was not even marked, so nothing has left.
+        # It was not even marked, so nothing has left. The look has answered whatever nudged.
+        if self._nudged and workflow.patched("nudged-before-a-pause"):
+            self._nudged = False
         await self._until(lambda: self._nudged, TRY_AGAIN_AFTER)
 
     async def _submit(self) -> PayoutView | None:

@@ -22,7 +22,13 @@ from tests.workflows.bank_support import Moved, camt053, imported
 from tests.workflows.support import OUR_NUMBER, eventually, make_platform
 from tests.workflows.teller_support import Handle, Teller, teller_on
 from tillkeeper.contracts.errors import Unavailable
-from tillkeeper.contracts.payment import PaymentState, PayoutView, Rail, payout_workflow_id
+from tillkeeper.contracts.payment import (
+    OUTCOME_SIGNAL,
+    PaymentState,
+    PayoutView,
+    Rail,
+    payout_workflow_id,
+)
 from tillkeeper.sealing import KeyRing
 
 
@@ -98,7 +104,24 @@ class PayoutRecorder(Recorder):
 
     async def unmarked(self, patch: pytest.MonkeyPatch) -> None:
         """The call was cut off before anything was marked: given to the door again, paid."""
-        marked, cut = PayoutActivities._marked, iter([True])
+        handle = await self._cut_off(patch, "W8", times=1)
+        await self.temporal.fast_forward(handle, timedelta(seconds=31))
+        await self.teller.ends(handle)
+        patch.undo()
+        await self.keep("payout-door-unmarked", handle.id)
+
+    async def nudged(self, patch: pytest.MonkeyPatch) -> None:
+        """So twice, with a nudge in the first pause, which the second one is not cut short by."""
+        handle = await self._cut_off(patch, "W12", times=2)
+        await handle.signal(OUTCOME_SIGNAL)
+        await eventually(lambda: self._ran(handle, "read_payment", times=3))
+        await self.temporal.fast_forward(handle, timedelta(seconds=31))
+        await self.teller.ends(handle)
+        patch.undo()
+        await self.keep("payout-door-nudged", handle.id)
+
+    async def _cut_off(self, patch: pytest.MonkeyPatch, request: str, *, times: int) -> Handle:
+        marked, cut = PayoutActivities._marked, iter([True] * times)
 
         async def once(self: PayoutActivities, *given: Any) -> Any:
             if next(cut, False):
@@ -106,12 +129,10 @@ class PayoutRecorder(Recorder):
             return await marked(self, *given)
 
         patch.setattr(PayoutActivities, "_marked", once)
-        handle = await self.teller.start(await self._remitting("W8"))
-        await eventually(lambda: self._ran(handle, "read_payment"))
-        await self.temporal.fast_forward(handle, timedelta(seconds=31))
-        await self.teller.ends(handle)
-        patch.undo()
-        await self.keep("payout-door-unmarked", handle.id)
+        handle = await self.teller.start(await self._remitting(request))
+        # Once to begin with, once after the call.
+        await eventually(lambda: self._ran(handle, "read_payment", times=2))
+        return handle
 
     async def contradicted(self) -> None:
         """Refused for today, and debited all the same: no attempt follows."""
@@ -158,12 +179,11 @@ class PayoutRecorder(Recorder):
         await self.teller.ends(handle)
         await self.keep("payout-door-held", handle.id)
 
-    async def _ran(self, handle: Handle, name: str) -> bool:
+    async def _ran(self, handle: Handle, name: str, *, times: int = 1) -> bool:
+        """Whether the run has asked for it so often."""
         events = (await handle.fetch_history()).events
-        return any(
-            event.activity_task_scheduled_event_attributes.activity_type.name == name
-            for event in events
-        )
+        asked = [event.activity_task_scheduled_event_attributes.activity_type for event in events]
+        return [one.name for one in asked].count(name) >= times
 
     async def _remitting(self, request: str) -> str:
         return await self.teller.remitting(1_000_00, request)
@@ -195,6 +215,7 @@ async def main() -> None:
                         await recorder.silent()
                         with pytest.MonkeyPatch.context() as patch:
                             await recorder.unmarked(patch)
+                            await recorder.nudged(patch)
                         await recorder.contradicted()
                         await recorder.continued()
                         await recorder.held()

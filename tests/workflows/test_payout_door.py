@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import text
+from temporalio.api.enums.v1 import EventType
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 from temporalio.testing import ActivityEnvironment, WorkflowEnvironment
@@ -24,6 +25,7 @@ from tests.workflows.support import Platform, eventually
 from tests.workflows.teller_support import AMOUNT, Teller
 from tillkeeper.contracts.errors import Unavailable
 from tillkeeper.contracts.payment import (
+    OUTCOME_SIGNAL,
     FailureClass,
     PaymentInstruction,
     PaymentState,
@@ -456,6 +458,38 @@ class TestHold:
             await temporal.fast_forward(handle, payout.TRY_AGAIN_AFTER)
             done = await resting.ends(handle)
         assert (done.state, done.needs_person) == (PaymentState.PAID, "")
+        await resting.agree()
+
+    async def test_a_nudge_is_one_more_try_and_no_endless_ones(
+        self, resting: Teller, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Between two tries that did not even leave there is a pause, whoever nudged before."""
+        monkeypatch.setattr(
+            payout, "GIVEN", dataclasses.replace(payout.GIVEN, queued=timedelta(seconds=1))
+        )
+        name = await resting.remitting()
+        platform = resting.platform
+        async with build_worker(platform.client, platform.house, task_queue=platform.task_queue):
+            handle = await resting.start(name)
+
+            async def pauses(count: int) -> None:
+                async def there() -> bool:
+                    history = await handle.fetch_history()
+                    started = [
+                        e
+                        for e in history.events
+                        if e.event_type == EventType.EVENT_TYPE_TIMER_STARTED
+                    ]
+                    return len(started) == count
+
+                await eventually(there)
+
+            await pauses(1)
+            await handle.signal(OUTCOME_SIGNAL)
+            await pauses(2)
+        async with platform.worker():
+            await handle.signal(OUTCOME_SIGNAL)
+            assert (await resting.ends(handle)).state is PaymentState.PAID
         await resting.agree()
 
 
