@@ -209,6 +209,11 @@ class TestPayee:
             view.merchant, "CNY", ProvideBankDetails(details=other, actor="user-1")
         )
         assert await raw(people, yes(view, "O3")) == (Code.REQUEST_DECIDED,)
+
+        async def sent() -> bool:
+            return bool(list((tmp_path / "exchange").rglob("*.xml")))
+
+        await eventually(sent)
         files = list((tmp_path / "exchange").rglob("*.xml"))
         assert len(files) == 1
         text = files[0].read_text()
