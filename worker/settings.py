@@ -38,6 +38,8 @@ from worker.refusal import CannotStart
 
 DEFAULT_PROFILE = "jd-prepaid@2023-11"
 
+_PERSONS = f"{PREFIX}TOKEN"
+
 _TOKEN = re.compile(r"[!-~]{16,}")
 
 
@@ -119,6 +121,8 @@ def load_settings() -> Settings:
 
 
 def _refuse_unknown(environ: Mapping[str, str]) -> None:
+    if _PERSONS in environ:
+        raise CannotStart(f"{_PERSONS} is a person's, for the command line: a worker has no token.")
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
     for name in sorted(environ):
         if name.upper().startswith(PREFIX) and name not in known:

@@ -73,6 +73,12 @@ class TestLoad:
         with pytest.raises(CannotStart, match=r"TILLKEEPER_DATABASE_ULR .*TILLKEEPER_DATABASE_URL"):
             load(monkeypatch, database_ulr="x")
 
+    def test_a_persons_token_is_nothing_for_a_worker(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """C-11: whoever decides on the command line does not hand his token to a process."""
+        with pytest.raises(CannotStart, match=r"TILLKEEPER_TOKEN is a person's") as refusal:
+            load(monkeypatch, token="secret-word")
+        assert "secret-word" not in str(refusal.value)
+
     @pytest.mark.parametrize(
         ("name", "value", "said"),
         [
