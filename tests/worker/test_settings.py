@@ -76,7 +76,7 @@ class TestLoad:
     def test_a_persons_token_is_nothing_for_a_worker(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """C-11: whoever decides on the command line does not hand his token to a process."""
         with pytest.raises(CannotStart, match=r"TILLKEEPER_TOKEN is a person's") as refusal:
-            load(monkeypatch, token="secret-word")
+            load(monkeypatch, **{"token": "secret-word"})
         assert "secret-word" not in str(refusal.value)
 
     @pytest.mark.parametrize(
