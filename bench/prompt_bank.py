@@ -6,7 +6,6 @@ What it says is read, booked and passed on by the same code as a real bank's fil
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -22,6 +21,7 @@ from ledger.bank.files import Arrival, receive_file
 from ledger.engine import in_transaction
 from tillkeeper.client import Tillkeeper
 from tillkeeper.contracts.bank import PaymentStatus, StatusLevel
+from tillkeeper.contracts.errors import Unavailable
 from tillkeeper.contracts.payment import PaymentInstruction
 from tillkeeper.rules.days import day_of
 from tillkeeper.sealing import KeyRing
@@ -89,27 +89,39 @@ async def telling(
             arrival = Arrival("prompt.xml", "import", None, datetime.now(UTC))
             body = bank.file(debits)
             digest = await in_transaction(engine, lambda c: receive_file(c, ring, body, arrival))
-            await till.import_bank_file(digest)
+            await _worked_off(till, digest)
 
     async with every(TOLD_EVERY_S, tell):
         yield
 
 
+async def _worked_off(till: Tillkeeper, digest: str) -> None:
+    """Ask until it is done: under load it takes longer than one call may."""
+    while True:
+        try:
+            await till.import_bank_file(digest)
+        except Unavailable:
+            continue
+        return
+
+
 @asynccontextmanager
 async def every(seconds: float, work: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
-    """Do ``work`` again and again while the block runs; its failure ends the block."""
+    """Begin ``work`` each time while the block runs, whether the last has ended or not.
+
+    A bank waits for nobody to have worked off its last file. A failure ends the block; its end
+    waits for what has begun.
+    """
 
     async def forever() -> None:
         while True:
             await asyncio.sleep(seconds)
-            await work()
+            group.create_task(begun())
 
-    task = asyncio.create_task(forever())
-    try:
+    async def begun() -> None:
+        await work()
+
+    async with asyncio.TaskGroup() as group:
+        timer = group.create_task(forever())
         yield
-        if task.done():
-            task.result()
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        timer.cancel()
