@@ -175,7 +175,8 @@ class Mt940Reader:
         if one.tag == "20":
             statement.reference = said.get("transaction_reference")
         elif one.tag == "25":
-            statement.account = said.get("account_identification")
+            # whole: the library cuts it at 35 characters, and a part of a number is another's
+            statement.account = one.text.partition("\n")[0].strip() or None
         elif one.tag.startswith("28"):
             number, page = said.get("statement_number"), said.get("sequence_number")
             statement.number = f"{number}/{page}" if page else number

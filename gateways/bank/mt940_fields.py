@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import re
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Final
 
 import mt940
@@ -37,6 +37,7 @@ _MARKS: Final = {
 _EXPECTED: Final = re.compile(r"^(?P<dates>[0-9 ]{6,10})E(?P<mark>[CD])", re.ASCII)
 _DIGITS: Final = re.compile(r"[0-9]+,?[0-9]*|,[0-9]+", re.ASCII)
 _CENTURY: Final = 2000
+_HALF_A_YEAR: Final = timedelta(days=184)
 _BALANCE_HEAD: Final = len("C240506EUR")
 _IBAN: Final = re.compile(r"[A-Z]{2}[0-9]{2}[A-Z0-9]{8,30}", re.ASCII)
 
@@ -83,6 +84,7 @@ def read_line(text: str) -> Line:
     # a line that was cut off ends in its amount, and half an amount is a wrong one
     if mark not in _MARKS or not said.get("id"):
         raise Rejected(Code.BANK_FILE_LINE, detail="no transaction type after the amount")
+    said, rest = _with_references(said, first, rest)
     side, reversal, pending = _MARKS[mark]
     amount = said["amount"] or ""
     if _DIGITS.fullmatch(amount) is None:
@@ -102,6 +104,25 @@ def read_line(text: str) -> Line:
             part for part in (said.get("extra_details") or "", rest.strip()) if part.strip()
         ),
     )
+
+
+def _with_references(
+    said: dict[str, str | None], first: str, rest: str
+) -> tuple[dict[str, str | None], str]:
+    """Both references whole, and what stands under them.
+
+    The library cuts them at SWIFT's lengths; banks write longer ones, or the second on a line of
+    its own.
+    """
+    head = f"{said['amount']}{said['id']}"
+    customer, mark, bank = first[first.index(head) + len(head) :].rpartition("//")
+    if mark and " " not in bank.strip():
+        longer = {"customer_reference": customer, "bank_reference": bank, "extra_details": None}
+        return {**said, **longer}, rest
+    if not mark and rest.startswith("//"):
+        bank, _, rest = rest.removeprefix("//").partition("\n")
+        return {**said, "bank_reference": bank}, rest
+    return said, rest
 
 
 def read_balance(text: str, *, tag: str) -> StatementBalance:
@@ -161,9 +182,10 @@ def _entry_date(value: date, month: str | None, day: str | None) -> date | None:
             near.append(date(year, int(month or ""), int(day or "")))
         except ValueError:
             continue
-    if not near:
+    found = min(near, key=lambda one: abs(one - value), default=None)
+    if found is None or abs(found - value) > _HALF_A_YEAR:
         raise Rejected(Code.BANK_FILE_DATE, detail="no booking day like 0506")
-    return min(near, key=lambda one: abs(one - value))
+    return found
 
 
 def _reference(text: str | None) -> str | None:
