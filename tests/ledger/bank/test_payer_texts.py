@@ -9,6 +9,7 @@ import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateways.bank.reading import read_bank_bytes
+from ledger.unmatched import Unmatched
 from tests.ledger.bank.till import COMPANY, Till
 from tillkeeper.contracts.bank import BankFile
 from tillkeeper.sealing import KeyRing
@@ -94,3 +95,12 @@ class TestPayerTexts:
         await till.ask("M1", "R1", 500_000)
         await till.bring(credited(SPOOFED["in a plain text"]))
         assert await till.receipts() == [("UNMATCHED", "PAYER_UNKNOWN", 500_000, None, "R1")]
+
+    async def test_the_desk_sees_the_text(self, till: Till) -> None:
+        """P-29, C-11: it proves nothing, and no list shows it."""
+        await till.bring(credited(SPOOFED["in a plain text"]))
+        desk = Unmatched(till.engine, till.ring)
+        [listed] = await desk.oldest(1)
+        shown = await desk.one(listed.digest)
+        assert (listed.payer, listed.text, shown.payer) == ("", "", "")
+        assert shown.text == SPOOFED["in a plain text"]
