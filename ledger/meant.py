@@ -70,8 +70,8 @@ class Incoming:
     """Money of which a receipt is made; the amount in minor units.
 
     ``received_at`` is when we heard of it (P-31). Only requests submitted by ``asked_until`` may be
-    meant. ``entry`` and ``part`` say where a bank's file tells it. What is not ``for_topup``, such
-    as a payment of ours that came back, is nobody's top-up.
+    meant. ``entry`` and ``part`` say where a bank's file tells it, ``part_reference`` is the part's
+    own. What is not ``for_topup``, such as a payment of ours that came back, is nobody's top-up.
     """
 
     digest: str
@@ -89,6 +89,7 @@ class Incoming:
     part: int | None = None
     reference_digest: str | None = None
     for_topup: bool = True
+    part_reference: str | None = None
 
 
 class Asked(NamedTuple):

@@ -58,6 +58,14 @@ def payer_of(ring: KeyRing, row: Any) -> Payer:
     )
 
 
+def text_of(ring: KeyRing, row: Any) -> str:
+    """What was written with the money of a row of ``TOLD``, where all of its entry is told."""
+    if row.said_sealed is None:
+        return ""
+    said = open_said(ring, row.entry, row.part, row.said_sealed)
+    return said.remittance if said.parts == 1 or said.adds_up else ""
+
+
 def _fit(kind: TypeAdapter[str], value: str | None) -> str | None:
     try:
         return None if value is None else kind.validate_python(value)

@@ -12,7 +12,7 @@ from typing import Any, Final
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ledger.engine import fetch, in_transaction
-from ledger.payers import TOLD, Payer, payer_of
+from ledger.payers import TOLD, Payer, payer_of, text_of
 from ledger.workitems import open_item_ids
 from tillkeeper.contracts.errors import Code, Rejected
 from tillkeeper.contracts.receipt import ReceiptState
@@ -158,6 +158,7 @@ class Unmatched:
             payer=name if reveal or not name else masked_name(name),
             payer_account=masked_number(payer.account) if payer.account else "",
             payer_kind=row.payer_kind,
+            text=text_of(self._ring, row) if reveal else "",
             booked_at=row.booked_at,
             received_at=row.received_at,
             suggestions=await self._suggestions(connection, row, payer),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import json
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_settings import BaseSettings, NoDecode
 
 from gateways.bank.http import door_address
+from gateways.bank.reading import is_charset
 from tillkeeper.contracts.base import Name
 from tillkeeper.contracts.errors import Rejected
 from tillkeeper.contracts.payment import Bic, Max35, PaymentFormat, Rail
@@ -125,11 +125,8 @@ def bank_problems(settings: BankSettings) -> list[str]:
     exchange, encoding = settings.bank_exchange, settings.bank_exchange_encoding
     if exchange is not None and exchange.exists() and not exchange.is_dir():
         problems.append(f"{PREFIX}BANK_EXCHANGE names a file, not a directory")
-    if encoding is not None:
-        try:
-            codecs.lookup(encoding)
-        except (LookupError, ValueError):
-            problems.append(f"{PREFIX}BANK_EXCHANGE_ENCODING names no encoding that is known")
+    if encoding is not None and not is_charset(encoding):
+        problems.append(f"{PREFIX}BANK_EXCHANGE_ENCODING names no encoding that is known")
     if settings.bank_door is not None:
         try:
             door_address(settings.bank_door)

@@ -12,13 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from gateways.bank.findings import Findings
+from gateways.bank.mt940_details import Details, read_details
 from gateways.bank.mt940_fields import (
     BALANCE_TAGS,
-    Details,
     Line,
     account_of,
     read_balance,
-    read_details,
     read_field,
     read_line,
 )
@@ -70,6 +69,9 @@ class _Statement:
     balances: list[StatementBalance] = field(default_factory=list)
     lines: list[_ReadLine] = field(default_factory=list)
     open_line: bool = False
+    detailed: bool = False
+    lost: bool = False
+    contradicted: bool = False
     interim_tags: bool = False
     body: bool = False
 
@@ -131,6 +133,7 @@ class Mt940Reader:
             except Rejected as error:
                 where = f"statement {len(self._statements) + 1}, field {one.tag}"
                 self._findings.lose_for(error, where, lost="a field", line=one.line)
+                statement.lost = True
         self._close(statement, fields[0])
 
     def _take(self, statement: _Statement, one: _Field) -> None:
@@ -138,10 +141,10 @@ class Mt940Reader:
         if one.tag == "61":
             statement.open_line, statement.body = False, True
             statement.lines.append((read_line(one.text), [], one.line))
-            statement.open_line = True
+            statement.open_line, statement.detailed = True, False
         elif one.tag in ("86", "NS"):
             if statement.open_line:
-                statement.lines[-1][1].append(read_details(one.text, tag=one.tag))
+                self._take_details(statement, one)
         elif one.tag.startswith(BALANCE_TAGS):
             statement.open_line, statement.body = False, True
             balance = read_balance(one.text, tag=one.tag)
@@ -154,6 +157,15 @@ class Mt940Reader:
             if one.tag.startswith("34"):
                 statement.currency = statement.currency or one.text[:3]
 
+    def _take_details(self, statement: _Statement, one: _Field) -> None:
+        """Details of the last line; only its first ``:86:`` names, for a text may hold another."""
+        line, details, _ = statement.lines[-1]
+        again = one.tag == "86" and statement.detailed
+        statement.detailed |= one.tag == "86"
+        paid_in = line.side is Side.CREDIT
+        found = read_details(one.text, tag=one.tag, paid_in=paid_in)
+        details.append(Details(remittance=one.text) if again else found)
+
     def _take_header(self, statement: _Statement, one: _Field) -> None:
         """A header field inside the body would change whose statement this is: it is refused."""
         if statement.body:
@@ -163,13 +175,15 @@ class Mt940Reader:
         if one.tag == "20":
             statement.reference = said.get("transaction_reference")
         elif one.tag == "25":
-            statement.account = said.get("account_identification")
+            # whole: the library cuts it at 35 characters, and a part of a number is another's
+            statement.account = one.text.partition("\n")[0].strip() or None
         elif one.tag.startswith("28"):
             number, page = said.get("statement_number"), said.get("sequence_number")
             statement.number = f"{number}/{page}" if page else number
 
     def _close(self, statement: _Statement, first: _Field) -> None:
         statement.account = _without_currency(statement.account, statement.currency)
+        statement.contradicted = _contradicted(statement)
         index = len(self._statements) + 1
         for number, one in enumerate(statement.lines, start=1):
             try:
@@ -215,7 +229,10 @@ class Mt940Reader:
             fields.update({name: text for name, text in one.fields.items() if text})
         if line.side is Side.DEBIT:
             fields = _as_debit(fields)
-        remittance = "\n".join(one.remittance for one in details if one.remittance)
+        texts = [one.remittance for one in details if one.remittance]
+        if statement.contradicted and (name := fields.pop("debtor_name", None)):
+            texts.append(name)
+        remittance = "\n".join(texts)
         return BankTransaction(
             statement=index,
             entry=entry,
@@ -238,6 +255,22 @@ class Mt940Reader:
             line=at,
             **fields,
         )
+
+
+def _contradicted(statement: _Statement) -> bool:
+    """Whether its balances say that not all of its lines are the bank's: a text may hold some.
+
+    Then no line of it names a payer. A line that was lost explains the difference.
+    """
+    opening = [one for one in statement.balances if one.kind.startswith("60")]
+    closing = [one for one in statement.balances if one.kind.startswith("62")]
+    if len(opening) != 1 or len(closing) != 1:
+        return len(opening) > 1 or len(closing) > 1
+    try:
+        moved = sum(line.signed_minor(statement.currency) for line, *_ in statement.lines)
+    except Rejected:
+        return False
+    return opening[0].signed_minor + moved != closing[0].signed_minor and not statement.lost
 
 
 def _without_currency(account: str | None, currency: str | None) -> str | None:

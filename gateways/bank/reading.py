@@ -22,6 +22,9 @@ from tillkeeper.contracts.errors import Code, Rejected
 
 SWIFT_BYTES_MAX: Final = 32 * 1024 * 1024
 LINES_NAMED_MAX: Final = 50
+_UNPACKING: Final = frozenset(
+    {"unicode-escape", "raw-unicode-escape", "utf-7", "hz", "idna", "punycode"}
+)
 _WIDE: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -100,8 +103,21 @@ def _read_swift(head: bytes, source: BinaryIO, encoding: str | None) -> BankFile
     return Mt940Reader(text, digest=digest, findings=findings).read()
 
 
+def is_charset(name: str) -> bool:
+    """Whether ``name`` is an encoding that gives letters, and none that unpacks them from text.
+
+    By an escape in his text a payer could begin a line, and a field, of his own.
+    """
+    try:
+        return codecs.lookup(name).name not in _UNPACKING
+    except (LookupError, ValueError):
+        return False
+
+
 def _decoded(body: bytes, encoding: str | None, findings: Findings) -> str:
     """The file's text; letters that are no UTF-8 are lost and told, for a guess may be a lie."""
+    if encoding is not None and not is_charset(encoding):
+        raise Rejected(Code.BANK_FILE_ENCODING, detail="not an encoding that is known")
     try:
         text = body.decode(encoding or "utf-8-sig")
     except UnicodeDecodeError:

@@ -30,6 +30,7 @@ from ledger.bank.entries import (
     take_entries,
 )
 from ledger.bank.ours import OurPayments
+from ledger.bank.parts_back import PartsBack
 from ledger.bank.reported import Reports, reports_of
 from ledger.bank.reversals import (
     Suspense,
@@ -319,10 +320,12 @@ class _Batch:
         self._items.append(item)
 
     async def _receive(self, money: Sequence[Incoming]) -> None:
+        back = await PartsBack.look(self._connection, money)
         self.credited += await receive(
-            self._sheet, self._receiver, self._requests, money, at=self._at
+            self._sheet, self._receiver, self._requests, back.money, at=self._at
         )
         await self._flush()
+        await back.take(self._sheet, self._receiver, self._act("reverse_receipt"))
 
     async def _flush(self) -> None:
         """Write the rows of what was posted: what comes after may take it back."""

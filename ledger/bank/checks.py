@@ -107,7 +107,8 @@ _REVERSALS: Final = """
 WITH taken AS (
     SELECT x.reverses AS entry, sum(x.amount) AS amount
       FROM bank_entries x JOIN transfers t ON t.subject = x.booked_as
-     WHERE t.kind = 'receipt_reversed' AND x.reverses IS NOT NULL GROUP BY x.reverses),
+     WHERE t.kind IN ('receipt_reversed', 'receipt_return') AND x.reverses IS NOT NULL
+     GROUP BY x.reverses),
 gone AS (
     SELECT entry, min(digest) AS first, coalesce(sum(amount) FILTER (WHERE state = 'REVERSED'), 0)
            AS amount FROM receipts WHERE part IS NOT NULL GROUP BY entry)
@@ -150,12 +151,15 @@ SELECT CASE WHEN d.id IS NOT NULL OR b.first IS NOT NULL THEN 'bank_entries' ELS
     OR c.amount <> d.amount - coalesce(r.amount, 0) OR b.amount <> d.amount
  ORDER BY 1, 2 LIMIT 1"""
 
+# What the bank took back before it told it is settled with no payment.
 _PAYMENTS: Final = """
 WITH moved AS (
     SELECT subject, CASE kind WHEN 'receipt_sent_back' THEN 'withdrawal_sent_back' ELSE kind END
            AS kind, min(id) AS first, count(*) AS times, sum(amount) AS amount,
            min(currency) AS currency, split_part(subject, '/', 2) AS name
-      FROM transfers
+      FROM (SELECT * FROM transfers t WHERE t.kind <> 'return_settled' OR NOT EXISTS (
+                   SELECT FROM transfers b
+                    WHERE b.subject = t.subject AND b.kind = 'receipt_return')) s
      WHERE kind IN ('receipt_return_paid', 'receipt_return_failed', 'return_settled',
                     'withdrawal_paid', 'withdrawal_settled', 'withdrawal_sent_back',
                     'receipt_sent_back')

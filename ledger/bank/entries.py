@@ -70,7 +70,7 @@ _NAMED: Final = f"""{_ENTRY}
 
 _PARTS: Final = """
 SELECT t.entry, t.part, t.amount, t.currency, t.side, t.payer_digest, t.payer_kind, t.code,
-       t.payment, p.end_to_end_id, t.return_reason, t.said_sealed
+       t.payment, p.end_to_end_id, t.return_reason, t.said_sealed, t.reference_digest
   FROM bank_transactions t LEFT JOIN payments p ON p.id = t.payment
  WHERE t.entry = ANY($1::bigint[]) ORDER BY t.entry, t.part"""
 
@@ -87,7 +87,10 @@ SELECT DISTINCT merchant, currency FROM payments
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One transaction of an entry; the amount in minor units, None where the file states none."""
+    """One transaction of an entry; the amount in minor units, None where the file states none.
+
+    ``reference_digest`` is its own, where it is another than its entry's.
+    """
 
     entry: int
     part: int
@@ -101,6 +104,7 @@ class Part:
     end_to_end_id: str | None
     return_reason: str | None
     said_sealed: bytes
+    reference_digest: str | None
 
 
 class OurPayment(NamedTuple):
@@ -289,4 +293,5 @@ def _incoming(
         part=number,
         reference_digest=entry.reference_digest,
         for_topup=not (entry.reversal or entry.payment),
+        part_reference=None if part is None else part.reference_digest,
     )

@@ -16,10 +16,10 @@ from typing import Any, Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ledger.engine import execute, fetch
-from ledger.workitems import NewItem, open_items
+from ledger.workitems import NewItem, open_items, settle_items
 from tillkeeper.contracts.bank_file import BankFileState
 from tillkeeper.contracts.errors import Broken, Rejected
-from tillkeeper.contracts.workitem import ItemKind
+from tillkeeper.contracts.workitem import ItemKind, Outcome
 from tillkeeper.sealing import KeyRing
 
 _COMPRESSION: Final = 6
@@ -36,7 +36,10 @@ _AGAIN: Final = """
 UPDATE bank_files
    SET state = 'RECEIVED', refused = NULL, told_at = NULL, encoding = coalesce($2, encoding)
  WHERE digest = $1 AND (state = 'REFUSED' AND $2 <> coalesce(encoding, '')
-                        OR state = 'BOOKED' AND foreign_statements > 0)"""
+                        OR state = 'BOOKED' AND foreign_statements > 0
+                        OR state = 'BOOKED' AND $2 <> coalesce(encoding, '')
+                       AND problems @> '[{"code": "BANK_FILE_ENCODING"}]')
+RETURNING digest"""
 
 _BODY: Final = "SELECT body_sealed FROM bank_files WHERE digest = $1"
 
@@ -106,12 +109,18 @@ async def receive_file(
 ) -> str:
     """Store a file and answer its digest; one that is stored stays as it came.
 
-    It is read again where that may help: a refused one that comes with another encoding declared,
-    and one with statements of accounts that were not ours, which may be configured now.
+    It is read again where that may help: one that was refused, or whose letters were lost, and that
+    comes with another encoding declared; and one with statements of accounts that were not ours,
+    which may be configured now.
     """
     digest = await asyncio.to_thread(lambda: hashlib.sha256(body).hexdigest())
     if await fetch(connection, _FIND, (digest,)):
-        await execute(connection, _AGAIN, (digest, arrival.encoding))
+        again = await fetch(connection, _AGAIN, (digest, arrival.encoding))
+        if again and arrival.encoding is not None:
+            # what is lost with these letters is told when it is read
+            losses, subjects = ItemKind.BANK_FILE_LOSSES, [file_subject(digest)]
+            outcome = Outcome.RESOLVED
+            await settle_items(connection, losses, subjects, outcome=outcome, at=arrival.at)
         return digest
     subject = file_subject(digest)
     name = ring.seal_text(arrival.name, purpose=f"{subject}/name")

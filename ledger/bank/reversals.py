@@ -26,6 +26,12 @@ SELECT digest, state, amount, entry FROM receipts
  WHERE reference_digest = $1 AND currency = $2 AND state NOT IN ('DETAILED', 'REVERSED')
  ORDER BY entry DESC NULLS LAST, part"""
 
+_OF_PARTS: Final = """
+SELECT r.digest, r.state, r.amount, r.entry FROM bank_transactions t
+  JOIN receipts r ON r.entry = t.entry AND r.part = t.part
+ WHERE t.reference_digest = $1 AND r.currency = $2 AND r.state NOT IN ('DETAILED', 'REVERSED')
+ ORDER BY r.entry DESC, r.part"""
+
 # A debit is in suspense as long as the work that it made is open.
 _SUSPENSE: Final = """
 WITH likely AS MATERIALIZED (
@@ -72,11 +78,17 @@ class Suspense:
 async def taken_back(connection: AsyncConnection, entry: Entry) -> TakenBack | None:
     """The receipts whose money a reversal takes: same bank reference, and exactly the amount.
 
-    None where there are none, or where their money is on its way elsewhere.
+    The reference may be a part's own. None where there are none, or where their money is on its way
+    elsewhere.
     """
-    if entry.reference_digest is None:
-        return None
-    rows = await fetch(connection, _RECEIPTS, (entry.reference_digest, entry.currency))
+    for query in (_RECEIPTS, _OF_PARTS) if entry.reference_digest is not None else ():
+        rows = await fetch(connection, query, (entry.reference_digest, entry.currency))
+        if (found := _exactly(rows, entry)) is not None:
+            return found
+    return None
+
+
+def _exactly(rows: Sequence[Any], entry: Entry) -> TakenBack | None:
     for state in (ReceiptState.UNMATCHED, ReceiptState.CREDITED):
         for row in rows:
             if row.state == state and row.amount == entry.amount:

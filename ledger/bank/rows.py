@@ -18,6 +18,7 @@ from ledger.bank.kept import Entry
 from ledger.bank.naming import payment_in, payments_in
 from ledger.bank.ready import Ready
 from ledger.bank.shelf import Shelf
+from ledger.bank.told import part_reference
 from ledger.engine import copy_rows, execute, fetch
 from ledger.payments import OTHER_REASON
 from tillkeeper.contracts.bank import BankTransaction, Side
@@ -52,9 +53,12 @@ UPDATE bank_entries e SET parts = d.parts, adds_up = d.adds_up
   FROM unnest($1::bigint[], $2::int[], $3::boolean[]) AS d (entry, parts, adds_up)
  WHERE e.id = d.entry AND e.parts = 0"""
 
+_NUMBER: Final = """
+SELECT a.number FROM bank_entries e JOIN bank_accounts a ON a.id = e.account WHERE e.id = $1"""
+
 _PARTS: Final = (
     *("entry", "part", "file", "amount", "currency", "side", "payer_digest", "payer_kind"),
-    *("code", "payment", "return_reason", "said_sealed"),
+    *("code", "payment", "return_reason", "said_sealed", "reference_digest"),
 )
 
 
@@ -135,12 +139,16 @@ class Writer:
             await execute(self.connection, _DETAIL, columns)
 
     async def _parts(self, entries: Sequence[Entry]) -> None:
-        parts = [(one.id, part) for one in entries for part in one.details]
+        parts = [(one, part) for one in entries for part in one.details]
         if not parts:
             return
         payments = await payments_in(self.connection, (part for _, part in parts))
+        number = (await fetch(self.connection, _NUMBER, (parts[0][0].id,)))[0][0]
         rows = await asyncio.to_thread(
-            lambda: [self._part(entry or 0, part, payments) for entry, part in parts]
+            lambda: [
+                (*self._part(entry.id or 0, part, payments), own_reference(number, entry, part))
+                for entry, part in parts
+            ]
         )
         await copy_rows(self.connection, "bank_transactions", _PARTS, rows)
 
@@ -153,6 +161,12 @@ class Writer:
             _letter(part.side is Side.CREDIT), said.payer, part.payer_kind.value, said.codes,
             payment_in(part, payments), return_code(part.return_reason), sealed,
         )  # fmt: skip
+
+
+def own_reference(number: str, entry: Entry, part: BankTransaction) -> str | None:
+    """The digest of a part's reference where it is another than its entry's."""
+    reference = part_reference(number, part)
+    return None if reference == entry.reference else reference
 
 
 def return_code(reason: str | None) -> str | None:

@@ -41,6 +41,9 @@ Ours = Callable[[str, str], str | None]
 SWIFT_REFERENCE: Final = 16
 """Characters of a reference that an MT940 has room for."""
 
+LOST_LETTER: Final = "\N{REPLACEMENT CHARACTER}"
+"""Stands in a file's text for what could not be read."""
+
 _NO_IDS: Final = frozenset({"", "NOTPROVIDED", "NONREF"})
 
 
@@ -197,7 +200,7 @@ class _Cutter:
             movement=movement,
             reversal=first.reversal,
             adds_up=first.adds_up,
-            details=() if _is_lump(parts) else parts,
+            details=() if _is_lump(parts) or _is_illegible(parts) else parts,
             nameless=first.parts == 1 and not (first.reversal or any(_named(first))),
         )
         if not _splits(parts):
@@ -273,6 +276,16 @@ def _piece(number: str, told: ToldEntry, part: BankTransaction) -> ToldEntry:
 def _is_lump(parts: tuple[BankTransaction, ...]) -> bool:
     """Whether nothing is said of who paid or was paid: the bank may detail it in another file."""
     return len(parts) == 1 and not any(_said(parts[0]))
+
+
+def _is_illegible(parts: tuple[BankTransaction, ...]) -> bool:
+    """Whether letters of who paid are lost: the file, with its letters declared, details it yet.
+
+    A debit stays as it is told: it may name a payment of ours (C-12).
+    """
+    first = parts[0]
+    written = first.debtor_name or first.remittance
+    return first.parts == 1 and first.side is Side.CREDIT and LOST_LETTER in written
 
 
 def _said(part: BankTransaction) -> Iterator[str | None]:

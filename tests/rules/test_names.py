@@ -17,6 +17,9 @@ class TestSameCompany:
             ("甲乙贸易　有限公司", "甲乙贸易有限公司"),
             ("ＡＢＣ贸易", "abc贸易"),
             ("Acme Trading", "ACME  trading"),
+            ("甲乙\u200b贸易\ufeff有限公司", "甲乙贸易有限公司"),
+            ("甲·乙贸易", "甲・乙贸易"),
+            ("甲·乙贸易", "甲･乙贸易"),
         ],
     )
     def test_width_space_bracket_and_case_do_not_matter(self, left: str, right: str) -> None:

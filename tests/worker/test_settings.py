@@ -123,6 +123,7 @@ class TestLoad:
             ("bank_exchange", " ", "BANK_EXCHANGE: must name a directory"),
             ("bank_exchange", __file__, "a file, not a directory"),
             ("bank_exchange_encoding", "latin-99", "BANK_EXCHANGE_ENCODING names no encoding"),
+            ("bank_exchange_encoding", "utf-7", "BANK_EXCHANGE_ENCODING names no encoding"),
             ("bank_simulator_port", "8235", "are both 8235"),
             ("bank_door", "http://bank.example:80", "BANK_DOOR must be http://<loopback>"),
             ("bank_door", "https://127.0.0.1:8236", "BANK_DOOR must be http://<loopback>"),

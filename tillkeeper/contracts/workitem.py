@@ -306,7 +306,10 @@ class Suggestion(Model):
 
 
 class UnmatchedReceipt(Model):
-    """Money that no request explains, as the desk sees it; payer masked unless asked for."""
+    """Money that no request explains, as the desk sees it; payer masked unless asked for.
+
+    ``text`` came with it, told where the payer is: it proves nothing, for the payer wrote it.
+    """
 
     digest: str
     amount_minor: int
@@ -315,6 +318,7 @@ class UnmatchedReceipt(Model):
     payer: str = ""
     payer_account: str = ""
     payer_kind: str = ""
+    text: str = ""
     booked_at: datetime
     received_at: datetime
     item: int | None = None

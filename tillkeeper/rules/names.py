@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import unicodedata
 
+_DOTS = str.maketrans(dict.fromkeys("・‧•∙⋅", "·"))
 _BRACKETS = str.maketrans("〔【［｛〈《「『〖[{<〕】］｝〉》」』〗]}>", "(" * 12 + ")" * 12)
 
 
 def normalised_name(name: str) -> str:
-    """The name with full width folded, brackets of one kind, spaces removed and case folded."""
+    """The name with full width folded, brackets and middle dots of one kind, and case folded.
+
+    Spaces and signs that nobody sees are removed.
+    """
     folded = unicodedata.normalize("NFKC", name.translate(_BRACKETS)).translate(_BRACKETS)
-    return "".join(folded.split()).casefold()
+    seen = (one for one in folded.translate(_DOTS) if unicodedata.category(one) != "Cf")
+    return "".join("".join(seen).split()).casefold()
 
 
 def same_company(left: str, right: str) -> bool:

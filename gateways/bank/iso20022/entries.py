@@ -35,6 +35,7 @@ from tillkeeper.contracts.errors import Code, Rejected
 TRANSACTIONS_MAX: Final = 200_000
 CIRCUMSTANCES_MAX: Final = 1_000
 SET: Final = frozenset({"true", "1"})
+UNSET: Final = frozenset({"false", "0"})
 Part = tuple[int | None, Fields | Said]
 """The line on which a ``TxDtls`` begins, and what it says."""
 
@@ -188,7 +189,7 @@ class EntryReader:
             known = {
                 **UNSAID,
                 "status": self._status(entry.get("status"), line),
-                "reversal": entry.get("reversal") in SET,
+                "reversal": self._reversal(entry.get("reversal"), line),
                 "batch_count": int(count) if counted else None,
                 **self._dates(entry, line),
             }
@@ -196,6 +197,13 @@ class EntryReader:
             if len(self._findings.problems) == losses and len(self._known) < CIRCUMSTANCES_MAX:
                 self._known[key] = known
         return known
+
+    def _reversal(self, said: str | None, line: int | None) -> bool:
+        """Whether it takes back another; what is neither yes nor no may, and credits nobody."""
+        if said not in (None, *SET, *UNSET):
+            where, detail = self._place.said(), "RvslInd is neither true nor false: taken as true"
+            self._findings.lose(Code.BANK_FILE_STATUS, where, detail=detail, line=line)
+        return said not in (None, *UNSET)
 
     def _read_parts(
         self, parts: list[Part], entry: Money, common: dict[str, Any], said: Fields

@@ -179,6 +179,19 @@ class TestAmount:
         found = read(changed("</Amt><CdtDbtInd>CRDT</CdtDbtInd><RvslInd>", "</Amt><RvslInd>"))
         assert [one.code for one in found.problems] == [Code.BANK_FILE_SIDE]
 
+    @pytest.mark.parametrize(
+        ("said", "reversal", "lost"),
+        [("true", True, 0), ("1", True, 0), ("false", False, 0), ("0", False, 0),
+         ("TRUE", True, 1), ("Y", True, 1)],
+    )  # fmt: skip
+    def test_reversal_that_is_neither_yes_nor_no_is_told(
+        self, said: str, *, reversal: bool, lost: int
+    ) -> None:
+        """C-13: it may take something back, so it credits nobody."""
+        found = read(changed("<RvslInd>false</RvslInd>", f"<RvslInd>{said}</RvslInd>"))
+        assert found.transactions[0].reversal is reversal
+        assert [one.code for one in found.problems] == [Code.BANK_FILE_STATUS] * lost
+
     def test_parts_that_do_not_make_up_the_entry_do_not_count(self) -> None:
         """P-23: what moved is the entry; a part alone must never be credited."""
         found = read(changed("2000.00", "2000.01"))

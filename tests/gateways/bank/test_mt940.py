@@ -59,6 +59,7 @@ class TestLine:
             ("2405060506C50", Code.BANK_FILE_LINE),
             ("2405060506X5000,00NTRFNONREF", Code.BANK_FILE_LINE),
             ("2402300506C5000,00NTRFNONREF", Code.BANK_FILE_DATE),
+            ("2303010229C5000,00NTRFNONREF", Code.BANK_FILE_DATE),
             ("2405060506C5,0,0NTRFNONREF", Code.BANK_FILE_AMOUNT),
             ("2405060506C٥٠٠NTRFNONREF", Code.BANK_FILE_AMOUNT),
             ("2405060506C5000,001NTRFNONREF", Code.AMOUNT_TOO_PRECISE),
@@ -68,6 +69,31 @@ class TestLine:
         found = read(changed("2405060506C5000,00NTRFNONREF//2024050600001", line))
         assert [one.amount_minor for one in found.transactions] == [2050, 100, 200, 100000]
         assert [(one.code, one.line) for one in found.problems] == [(code, 6)]
+
+    @pytest.mark.parametrize(
+        ("tail", "said"),
+        [
+            ("NTRFNONREF//B1", (None, "B1", "")),
+            ("NTRFTOPUP-2024-05-06-0001//B1", ("TOPUP-2024-05-06-0001", "B1", "")),
+            (f"NTRFNONREF//{'B' * 30}1", (None, f"{'B' * 30}1", "")),
+            ("NTRFNONREF\n//B1", (None, "B1", "")),
+            ("NTRF1234567890123456\n//B1\nINTEREST", ("1234567890123456", "B1", "INTEREST")),
+            ("NTRFA//FORGED//B1", ("A//FORGED", "B1", "")),
+            ("NTRFNONREF//B1\nINTEREST", (None, "B1", "INTEREST")),
+            ("NTRFNONREF//12345678901234567890123 FEE", (None, "12345678901234567890123", " FEE")),
+        ],
+    )
+    def test_references_are_whole_and_the_banks_is_the_last(
+        self, tail: str, said: tuple[str | None, str, str]
+    ) -> None:
+        """P-26: a reference that is lost or cut is another's, or nobody's."""
+        old = "2405060506C5000,00NTRFNONREF//2024050600001"
+        one = read(changed(old, f"2405060506C5000,00{tail}")).transactions[0]
+        assert (one.entry_reference, one.bank_reference, one.information) == said
+
+    def test_account_is_whole(self) -> None:
+        found = read(changed(":25:DE89370400440532013000", f":25:{'1' * 36}"))
+        assert found.statements[0].account == "1" * 36
 
     def test_details_of_a_lost_line_are_not_given_to_another(self) -> None:
         found = read(changed("2405060506D20,5NMSCFEE", "2405060506D20,5"))
@@ -132,10 +158,18 @@ class TestLetters:
         assert found.problems == ()
         assert found.transactions[1].remittance == "甲乙贸易有限公司"
 
-    @pytest.mark.parametrize("encoding", ["ascii", "hex", "no-such", "punycode", "\0"])
+    @pytest.mark.parametrize("encoding", ["ascii", "hex", "no-such", "punycode", "\0", "utf-7"])
     def test_wrong_declaration_is_refused(self, encoding: str) -> None:
         with pytest.raises(Rejected) as error:
             read_bank_bytes(self.BODY, encoding=encoding)
+        assert error.value.codes == (Code.BANK_FILE_ENCODING,)
+
+    @pytest.mark.parametrize("encoding", ["unicode_escape", "raw_unicode_escape", "utf7", "hz"])
+    def test_declaration_that_lets_a_text_begin_a_field_is_refused(self, encoding: str) -> None:
+        """P-21: an escape in the payer's text is no line end."""
+        body = changed("Kontoauszug", r"x\n:61:2405060506C1,00NTRFX").encode()
+        with pytest.raises(Rejected) as error:
+            read_bank_bytes(body, encoding=encoding)
         assert error.value.codes == (Code.BANK_FILE_ENCODING,)
 
     def test_text_without_any_tag_is_no_bank_file(self) -> None:
