@@ -6,6 +6,7 @@ Callers hold the account's row. It changes nothing.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, timedelta
@@ -90,11 +91,14 @@ _BATCHES: Final = f"""{_COLUMNS} e
  WHERE account = $1 AND day BETWEEN $2 AND $3 AND parts > 1 AND EXISTS (
        SELECT FROM bank_transactions t WHERE t.entry = e.id AND t.amount = ANY($4::bigint[]))"""
 
+# Of batches of which a part may be told alone; what the others say plays no part.
 _PIECES: Final = """
-SELECT t.entry, t.part, t.amount, t.said_sealed, a.number, f.kind
+SELECT t.entry, t.part, t.amount, a.number, f.kind,
+       CASE WHEN t.amount = ANY($2::bigint[]) THEN t.said_sealed END AS said_sealed
   FROM bank_transactions t JOIN bank_entries e ON e.id = t.entry
   JOIN bank_accounts a ON a.id = e.account JOIN bank_files f ON f.digest = t.file
- WHERE t.entry = ANY($1::bigint[]) AND t.amount = ANY($2::bigint[])
+ WHERE t.entry = ANY($1::bigint[]) AND EXISTS (
+       SELECT FROM bank_transactions o WHERE o.entry = e.id AND o.amount = ANY($2::bigint[]))
    AND (t.side, t.currency) = (e.side, a.currency) AND e.adds_up
  ORDER BY t.entry, t.part"""
 
@@ -258,17 +262,28 @@ async def _know_pieces(
     asked = {e.id: e for e in entries if e.parts > 1 and (e.signed, e.reference) not in told_so}
     kinds = {one.kind for one in told}
     given = (list(asked), sorted({abs(one.signed) for one in alone}))
+    pieces: dict[Entry, list[Movement]] = defaultdict(list)
     for row in await fetch(connection, _PIECES, given) if asked and alone else ():
-        entry, part = asked[row.entry], open_said(ring, row.entry, row.part, row.said_sealed)
-        if row.kind in kinds:
-            part = part.model_copy(update={"debtor_name": None})
-        movement = replace(
-            entry.movement,
-            signed=row.amount if entry.signed > 0 else -row.amount,
-            reference=part_reference(row.number, part),
-            likeness=partial(likeness_of_part, row.number, part, known=True),
-        )
-        entry.pieces = (*entry.pieces, movement)
+        entry = asked[row.entry]
+        pieces[entry].append(_piece(ring, entry, row, kinds))
+    for entry, some in pieces.items():
+        entry.pieces = some
+
+
+def _piece(ring: KeyRing, batch: Entry, row: Any, kinds: set[str]) -> Movement:
+    """A part of a batch as an entry of its own."""
+    signed = row.amount if batch.signed > 0 else -row.amount
+    alone = replace(batch.movement, signed=signed, reference=None, likeness=None)
+    if row.said_sealed is None:
+        return alone
+    part = open_said(ring, row.entry, row.part, row.said_sealed)
+    if row.kind in kinds:
+        part = part.model_copy(update={"debtor_name": None})
+    return replace(
+        alone,
+        reference=part_reference(row.number, part),
+        likeness=partial(likeness_of_part, row.number, part, known=True),
+    )
 
 
 def _window(told: Sequence[Movement]) -> tuple[bool, date, date]:

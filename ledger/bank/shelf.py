@@ -15,9 +15,10 @@ from typing import Final
 from ledger.bank.kept import Entry, Statement
 from ledger.bank.lumps import detailed, in_pieces, waiting
 from ledger.bank.told import Telling, ToldEntry
+from ledger.bank.views import View, view_of
 from tillkeeper.contracts.bank import BankTransaction
 from tillkeeper.rules.continuity import difference
-from tillkeeper.rules.likeness import Known, pairs
+from tillkeeper.rules.likeness import pairs
 from tillkeeper.rules.overlap import Cut, cut
 from tillkeeper.rules.sameness import (
     DAYS_APART_MAX,
@@ -70,7 +71,7 @@ class Shelf:
         if known is None:
             self._cut(telling, telling.identity)
             return
-        found, among = self._again(telling.entries, known)
+        found, among = self._again(telling.entries, known, telling.identity)
         self.touched[known] = None
         self._take(telling.entries, found, among, statement=known)
 
@@ -180,15 +181,15 @@ class Shelf:
         told = telling.entries
         first = min([first_day(identity), *(one.movement.day for one in told)])
         near = [one for one in self.statements if one.identity.closing_on >= first]
-        known = [Known(one.identity, [entry.movement for entry in one.entries]) for one in near]
-        parts = cut(identity, _movements(told), known)
+        views = [view_of(one, _movements(told)) for one in near]
+        parts = cut(identity, _movements(told), [view.known for view in views])
         homes: dict[Statement, list[int]] = {}
         for run in parts.runs:
             made = Statement(None, run.identity, telling.index)
             self.statements.append(made)
             self.new_statements.append(made)
             homes[made] = run.places
-        self._complete(told, parts, near)
+        self._complete(told, parts, views)
         for place, home in parts.homes.items():
             homes.setdefault(near[home], []).append(place)
         for statement, places in homes.items():
@@ -197,10 +198,10 @@ class Shelf:
             found, among = self._stated(new)
             self._take(new, found, among, statement=statement)
 
-    def _complete(self, told: Sequence[ToldEntry], parts: Cut, near: Sequence[Statement]) -> None:
+    def _complete(self, told: Sequence[ToldEntry], parts: Cut, views: Sequence[View]) -> None:
         """Details of what is known, where it has none."""
         repeated = [
-            (one, near[place[0]].entries[place[1]])
+            (one, views[place[0]].entries[place[1]])
             for one, place in zip(told, parts.found, strict=True)
             if place is not None
         ]
@@ -211,7 +212,7 @@ class Shelf:
     def _known(self, identity: Identity, told: Sequence[ToldEntry]) -> Statement | None:
         movements = _movements(told)
         alike = [
-            (one, [entry.movement for entry in one.entries])
+            (one, view_of(one, movements).movements)
             for one in self.statements
             if equal_balances(identity, one.identity)
         ]
@@ -268,12 +269,14 @@ class Shelf:
         found = first_stated(_movements(told), [entry.movement for entry in among])
         return self._in_batches(told, found, among, stated=True, again=again)
 
-    def _again(self, told: Sequence[ToldEntry], known: Statement) -> tuple[Found, list[Entry]]:
+    def _again(
+        self, told: Sequence[ToldEntry], known: Statement, identity: Identity
+    ) -> tuple[Found, list[Entry]]:
         """What the statement told before, else what it left out and was notified meanwhile.
 
         One that makes its closing balance may have been cut: its neighbours tell what is left.
         """
-        found, among = self._told_by(told, known, whole=known.whole)
+        found, among = self._told_by(told, known, whole=known.whole, identity=identity)
         left = [place for place, one in enumerate(found) if one is None]
         if left and known.whole:
             beside = [one for one in self._alike(told) if one.statement not in (None, known)]
@@ -286,12 +289,22 @@ class Shelf:
         return found, among
 
     def _told_by(
-        self, told: Sequence[ToldEntry], known: Statement | None, *, whole: bool
+        self,
+        told: Sequence[ToldEntry],
+        known: Statement | None,
+        *,
+        whole: bool,
+        identity: Identity | None = None,
     ) -> tuple[Found, list[Entry]]:
-        """What a statement told before, and what was notified and is in no statement yet."""
-        among = [] if known is None else list(known.entries)
-        movements = [entry.movement for entry in among]
-        found = told_again(_movements(told), movements, whole=whole)
+        """What a statement told before, and what was notified and is in no statement yet.
+
+        ``identity`` tells the format: between two another reference contradicts nothing.
+        """
+        tells = _movements(told)
+        view = None if known is None else view_of(known, tells)
+        among = [] if view is None else list(view.entries)
+        keeps = [] if view is None else view.in_form_of(identity or view.identity, tells)
+        found = told_again(tells, keeps, whole=whole)
         left = [place for place, one in enumerate(found) if one is None]
         if left:
             early, more = self._stated([told[place] for place in left], known)

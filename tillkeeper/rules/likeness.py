@@ -47,6 +47,17 @@ def other_page(identity: Identity, first: date, known: Known) -> bool:
     )
 
 
+def leaves(known: Known, identity: Identity, told: Sequence[Movement]) -> bool:
+    """Whether ``told`` joins a statement whose balances leave as much to another one.
+
+    So does one that holds a batch of which it stated a piece.
+    """
+    if known.identity.closing != identity.opening and known.identity.opening != identity.closing:
+        return False
+    missing = known.identity.closing - known.identity.opening - total(known.entries)
+    return missing * total(told) < 0 and abs(missing) >= abs(total(told))
+
+
 def certain(told: Sequence[Movement], known: Sequence[Movement], other_period: bool) -> bool:
     """Whether what could be another page of the day is known.
 

@@ -175,8 +175,9 @@ def told_again(told: Sequence[Movement], known: Sequence[Movement], *, whole: bo
     pairing = _Pairing(told, known)
     pairing.pair(lambda one: (one.signed, one.reference, one.day))
     pairing.pair(lambda one: (one.signed, one.reference))
-    pairing.pair(lambda one: one.signed, told_if=lambda one: one.reference is None)
-    pairing.pair(lambda one: one.signed, known_if=lambda one: one.reference is None)
+    for key in (_by_day, lambda one: one.signed):
+        pairing.pair(key, told_if=_unnamed)
+        pairing.pair(key, known_if=_unnamed)
     if whole and pairing.known_left:
         for place in pairing.told_left:
             pairing.found[place] = pairing.known_left[0]
@@ -251,6 +252,10 @@ def _agree(told: object, known: object) -> bool:
 
 def _any(_one: Movement) -> bool:
     return True
+
+
+def _unnamed(one: Movement) -> bool:
+    return one.reference is None
 
 
 _If = Callable[[Movement], bool]

@@ -1,0 +1,86 @@
+"""One day in two formats that name nothing alike, in any order, is one money (P-26, C-09)."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from datetime import date, timedelta
+from typing import Final
+
+import pytest
+import pytest_asyncio
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from tests.ledger.bank.telling import DAY, Balances, Line, statement_file
+from tests.ledger.bank.till import COMPANY, Till
+from tillkeeper.contracts.bank import BankFile, FileKind
+from tillkeeper.sealing import KeyRing
+
+OTHER: Final = "丙丁商贸有限公司"
+THIRD: Final = "戊己有限公司"
+NEXT: Final = DAY + timedelta(days=1)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def till(engine: AsyncEngine, ring: KeyRing) -> Till:
+    return Till(engine, ring)
+
+
+def paid(amount: int, number: int, payer: str, day: date = DAY) -> Line:
+    return Line(amount, f"REF0000000000000000{number}", payer=payer, day=day)
+
+
+LINES: Final = [
+    paid(300_000, 1, OTHER), paid(500_000, 2, COMPANY), paid(400_000, 3, OTHER),
+    paid(500_000, 4, THIRD), paid(500_000, 5, OTHER, NEXT),
+]  # fmt: skip
+
+
+def stated(lines: list[Line], kind: FileKind = FileKind.CAMT_053) -> BankFile:
+    """The lines as a statement that makes its closing balance."""
+    total = sum(one.signed for one in lines)
+    on = max(one.day or DAY for one in lines)
+    return statement_file(lines, Balances(0, total, on=on, opening_on=DAY), kind=kind)
+
+
+def bare(lines: list[Line], form: str) -> list[Line]:
+    """As an MT940 that names nobody writes them, with references cut off, others or none."""
+    forms = {"cut": lambda n, one: one.reference[:16], "none": lambda n, one: None}
+    write = forms.get(form, lambda n, one: f"N{n}")
+    return [replace(one, reference=write(n, one), payer=None) for n, one in enumerate(lines)]
+
+
+class TestStatements:
+    @pytest.mark.parametrize("form", ["cut", "other", "none"])
+    @pytest.mark.parametrize("order", [*itertools.permutations(range(3))])
+    async def test_each_payer_is_credited_whichever_comes_first(
+        self, till: Till, form: str, order: tuple[int, ...]
+    ) -> None:
+        """P-26, C-09: equal amounts of one day, and of two; told again changes nothing."""
+        await till.ask("M1", "R1", 500_000)
+        await till.ask("M2", "R2", 500_000, company=THIRD)
+        short = stated(bare(LINES, form), FileKind.MT940)
+        full = stated(LINES)
+        files = short, full, stated(bare(LINES[::-1], form), FileKind.MT940)
+        again = [one.model_copy(update={"digest": one.digest[::-1]}) for one in files]
+        await till.bring(*(files[n] for n in order), *(again[n] for n in order))
+        total = sum(one.signed for one in LINES)
+        assert await till.balances() == {"bank": total, "unmatched_receipts": total - 1_000_000}
+        assert await till.available("M1") == 500_000
+        assert await till.available("M2") == 500_000
+        assert await till.sound()
+
+    @pytest.mark.parametrize("turned", [False, True])
+    async def test_line_that_one_format_left_out_is_the_only_new_one(
+        self, till: Till, *, turned: bool
+    ) -> None:
+        """C-09: another reference contradicts nothing; what is missing is booked."""
+        await till.ask("M1", "R1", 500_000)
+        total = sum(one.signed for one in LINES)
+        said = Balances(0, total, on=NEXT, opening_on=DAY)
+        short = statement_file(bare(LINES[:2] + LINES[3:], "other"), said, kind=FileKind.MT940)
+        files = short, stated(LINES)
+        await till.bring(*(files[::-1] if turned else files))
+        assert (await till.balances())["bank"] == total
+        assert await till.available("M1") == 500_000
+        assert await till.sound()
