@@ -14,6 +14,7 @@ from typing import Final
 
 from ledger.bank.kept import Entry, Statement
 from ledger.bank.lumps import detailed, in_pieces, waiting
+from ledger.bank.nearby import Nearby
 from ledger.bank.told import Telling, ToldEntry
 from ledger.bank.views import View, view_of
 from tillkeeper.contracts.bank import BankTransaction
@@ -25,8 +26,6 @@ from tillkeeper.rules.sameness import (
     Found,
     Identity,
     Movement,
-    equal_balances,
-    first_day,
     first_stated,
     issued_again,
     leads_back,
@@ -49,8 +48,10 @@ class Shelf:
     ) -> None:
         self.account = account
         self.statements = list(statements)
+        self._nearby = Nearby(self.statements)
         self._by_amount: dict[int, list[Entry]] = defaultdict(list)
-        self._batches: list[Entry] = []
+        self._early: dict[int, list[Entry]] = defaultdict(list)
+        self._batches: dict[int, list[tuple[Entry, Movement]]] = defaultdict(list)
         self._entries: list[Entry] = []
         self.new_statements: list[Statement] = []
         self.new_entries: list[Entry] = []
@@ -156,9 +157,10 @@ class Shelf:
         """
         left = [n for n, place in enumerate(found) if place is None]
         taken = {among[place] for place in found if place is not None}
+        amounts = dict.fromkeys(told[n].movement.signed for n in left)
         pieces = [
-            (batch, piece) for batch in (self._batches if left else ())
-            for piece in batch.pieces
+            (batch, piece) for signed in amounts
+            for batch, piece in self._batches.get(signed, ())
             if batch not in taken
             and (not stated or batch.statement in (None, again) or batch.half_stated(piece))
         ]  # fmt: skip
@@ -179,8 +181,7 @@ class Shelf:
     def _cut(self, telling: Telling, identity: Identity) -> None:
         """Of a statement that is no known one again, keep what other statements did not tell."""
         told = telling.entries
-        first = min([first_day(identity), *(one.movement.day for one in told)])
-        near = [one for one in self.statements if one.identity.closing_on >= first]
+        near = self._nearby.of(identity, _movements(told))
         views = [view_of(one, _movements(told)) for one in near]
         parts = cut(identity, _movements(told), [view.known for view in views])
         homes: dict[Statement, list[int]] = {}
@@ -213,8 +214,7 @@ class Shelf:
         movements = _movements(told)
         alike = [
             (one, view_of(one, movements).movements)
-            for one in self.statements
-            if equal_balances(identity, one.identity)
+            for one in self._nearby.equal(identity)
         ]
         for one, known in alike:
             if not same_statement(identity, one.identity):
@@ -226,7 +226,7 @@ class Shelf:
                 other = other_period(identity, movements, one.identity, known)
             if not other:
                 return one
-        back = leads_back(identity, [one.identity for one in self.statements])
+        back = bool(alike) and leads_back(identity, [one.identity for one in self.statements])
         for one, known in alike:
             if issued_again(movements, known):
                 return one
@@ -265,7 +265,7 @@ class Shelf:
     def _stated(
         self, told: Sequence[ToldEntry], again: Statement | None = None
     ) -> tuple[Found, list[Entry]]:
-        among = [entry for entry in self._alike(told) if entry.statement is None]
+        among = self._unstated(told)
         found = first_stated(_movements(told), [entry.movement for entry in among])
         return self._in_batches(told, found, among, stated=True, again=again)
 
@@ -317,6 +317,16 @@ class Shelf:
         amounts = dict.fromkeys(entry.movement.signed for entry in told)
         return [known for signed in amounts for known in self._by_amount.get(signed, ())]
 
+    def _unstated(self, told: Sequence[ToldEntry]) -> list[Entry]:
+        """Entries of the amounts told that were only notified so far."""
+        found: list[Entry] = []
+        for signed in dict.fromkeys(entry.movement.signed for entry in told):
+            if signed in self._early:
+                early = [entry for entry in self._early[signed] if entry.statement is None]
+                self._early[signed] = early
+                found += early
+        return found
+
     def _take(
         self,
         told: Sequence[ToldEntry],
@@ -337,6 +347,8 @@ class Shelf:
                 self.linked.append(entry)
             if entry.parts == 0 and one.details and entry.signed == one.movement.signed:
                 self._detail(entry, one.details, adds_up=one.adds_up)
+        if statement is not None:
+            self._nearby.note(statement)
 
     def _detail(self, entry: Entry, parts: tuple[BankTransaction, ...], *, adds_up: bool) -> None:
         entry.details, entry.parts, entry.adds_up = parts, len(parts), adds_up
@@ -367,8 +379,10 @@ class Shelf:
     def _keep(self, entry: Entry) -> None:
         self._entries.append(entry)
         self._by_amount[entry.signed].append(entry)
-        if entry.pieces:
-            self._batches.append(entry)
+        if entry.statement is None:
+            self._early[entry.signed].append(entry)
+        for piece in entry.pieces:
+            self._batches[piece.signed].append((entry, piece))
 
 
 _KNOWN: Final = Entry(

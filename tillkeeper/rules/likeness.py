@@ -157,7 +157,7 @@ def first_told(identity: Identity, told: Sequence[Movement]) -> date:
 
 def begins(known: Known) -> date:
     """The first day of which the statement tells."""
-    return min(first_day(known.identity), *days_of(known))
+    return min([first_day(known.identity), *days_of(known)])
 
 
 def days_of(known: Known) -> list[date]:

@@ -148,14 +148,16 @@ def leads_back(told: Identity, known: Sequence[Identity]) -> bool:
 
     Only then may another statement of the day move the same between the same balances.
     """
+    ways: dict[int, list[int]] = defaultdict(list)
+    for one in known:
+        if one.closing_on == told.closing_on:
+            ways[one.opening].append(one.closing)
     reached, waiting = {told.closing}, [told.closing]
     while waiting:
-        balance = waiting.pop()
-        for one in known:
-            on_day = one.closing_on == told.closing_on and one.opening == balance
-            if on_day and one.closing not in reached:
-                reached.add(one.closing)
-                waiting.append(one.closing)
+        for balance in ways.pop(waiting.pop(), ()):
+            if balance not in reached:
+                reached.add(balance)
+                waiting.append(balance)
     return told.opening in reached
 
 
