@@ -6,6 +6,7 @@ Callers hold the account's row. It changes nothing.
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,6 +21,7 @@ from ledger.bank.rows import open_said
 from ledger.bank.shelf import Shelf
 from ledger.bank.told import Telling, likeness_of, likeness_of_part, part_reference
 from ledger.engine import fetch
+from tillkeeper.contracts.bank import BankTransaction
 from tillkeeper.rules.sameness import DAYS_APART_MAX, Identity, Movement, first_day
 from tillkeeper.sealing import KeyRing
 
@@ -244,13 +246,23 @@ async def _know_likeness(
         and (notices or entry.statement is None)
     }  # fmt: skip
     kinds = {one.kind for one in told}
-    for row in await fetch(connection, _SAID, (list(asked),)) if asked else ():
-        entry, part = asked[row.entry], open_said(ring, row.entry, row.part, row.said_sealed)
-        if row.kind in kinds:
-            part = part.model_copy(update={"debtor_name": None})
-        found = likeness_of(row.number, [part], known=True)
-        own = frozenset() if entry.reference is None else frozenset({entry.reference})
-        entry.likeness = replace(found, references=found.references | own)
+
+    def know(rows: Sequence[Any]) -> None:
+        for row in rows:
+            entry, part = asked[row.entry], _said(ring, row, kinds)
+            found = likeness_of(row.number, [part], known=True)
+            own = frozenset() if entry.reference is None else frozenset({entry.reference})
+            entry.likeness = replace(found, references=found.references | own)
+
+    # To open what is sealed takes its time: meanwhile heartbeats go on.
+    if asked:
+        await asyncio.to_thread(know, await fetch(connection, _SAID, (list(asked),)))
+
+
+def _said(ring: KeyRing, row: Any, kinds: set[str]) -> BankTransaction:
+    """What was said of a part, to be compared with files of these kinds."""
+    part = open_said(ring, row.entry, row.part, row.said_sealed)
+    return part.model_copy(update={"debtor_name": None}) if row.kind in kinds else part
 
 
 async def _know_pieces(
@@ -262,12 +274,17 @@ async def _know_pieces(
     asked = {e.id: e for e in entries if e.parts > 1 and (e.signed, e.reference) not in told_so}
     kinds = {one.kind for one in told}
     given = (list(asked), sorted({abs(one.signed) for one in alone}))
-    pieces: dict[Entry, list[Movement]] = defaultdict(list)
-    for row in await fetch(connection, _PIECES, given) if asked and alone else ():
-        entry = asked[row.entry]
-        pieces[entry].append(_piece(ring, entry, row, kinds))
-    for entry, some in pieces.items():
-        entry.pieces = some
+
+    def know(rows: Sequence[Any]) -> None:
+        pieces: dict[Entry, list[Movement]] = defaultdict(list)
+        for row in rows:
+            entry = asked[row.entry]
+            pieces[entry].append(_piece(ring, entry, row, kinds))
+        for entry, some in pieces.items():
+            entry.pieces = some
+
+    if asked and alone:
+        await asyncio.to_thread(know, await fetch(connection, _PIECES, given))
 
 
 def _piece(ring: KeyRing, batch: Entry, row: Any, kinds: set[str]) -> Movement:
@@ -276,9 +293,7 @@ def _piece(ring: KeyRing, batch: Entry, row: Any, kinds: set[str]) -> Movement:
     alone = replace(batch.movement, signed=signed, reference=None, likeness=None)
     if row.said_sealed is None:
         return alone
-    part = open_said(ring, row.entry, row.part, row.said_sealed)
-    if row.kind in kinds:
-        part = part.model_copy(update={"debtor_name": None})
+    part = _said(ring, row, kinds)
     return replace(
         alone,
         reference=part_reference(row.number, part),

@@ -212,10 +212,7 @@ class Shelf:
 
     def _known(self, identity: Identity, told: Sequence[ToldEntry]) -> Statement | None:
         movements = _movements(told)
-        alike = [
-            (one, view_of(one, movements).movements)
-            for one in self._nearby.equal(identity)
-        ]
+        alike = [(one, view_of(one, movements).movements) for one in self._nearby.equal(identity)]
         for one, known in alike:
             if not same_statement(identity, one.identity):
                 continue

@@ -6,6 +6,7 @@ number of times, gives the same entries (C-09). It books nothing: money moves wi
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from ledger.bank.known import read_shelf
 from ledger.bank.naming import hear_names
 from ledger.bank.ready import Ready
 from ledger.bank.rows import Writer
+from ledger.bank.shelf import Shelf
 from ledger.bank.statements import check_statements, unseen
 from ledger.bank.told import Ours, Telling
 from ledger.engine import execute, fetch
@@ -100,8 +102,8 @@ async def stage_file(
     for (number, currency), tellings in sorted(_by_account(told.tellings).items()):
         account = await _account(connection, number, currency)
         shelf = await read_shelf(connection, book.ring, account, tellings)
-        for telling in tellings:
-            shelf.take(telling)
+        # Thousands of entries that are alike take seconds: meanwhile heartbeats go on.
+        await asyncio.to_thread(_compare, shelf, tellings)
         await Writer(connection, book.ring, ready, digest).write(shelf)
         await check_statements(connection, shelf, currency, at=at)
         new += len(shelf.new_entries)
@@ -116,6 +118,11 @@ async def stage_file(
     )  # fmt: skip
     await execute(connection, _READ, parameters)
     return staged
+
+
+def _compare(shelf: Shelf, tellings: Iterable[Telling]) -> None:
+    for telling in tellings:
+        shelf.take(telling)
 
 
 def _by_account(tellings: Iterable[Telling]) -> dict[tuple[str, str], list[Telling]]:

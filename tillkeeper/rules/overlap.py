@@ -382,6 +382,8 @@ class _Days:
         that is not told has a day outside the told statement.
         """
         days = days_of(known)
+        if not any(one.early for one in known.entries):
+            return days
         begin = begins(known)
         inside = [one for one in self._told if begin <= one.day <= known.identity.closing_on]
         paired = {n: inside[place].day for place, n in enumerate(pairs(inside, known.entries))}

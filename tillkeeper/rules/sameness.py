@@ -14,6 +14,7 @@ from datetime import date, timedelta
 from typing import Final
 
 from tillkeeper.contracts.bank import FileKind
+from tillkeeper.rules.nearest import Nearest
 
 DAYS_APART_MAX: Final = 5
 """A notification and the statement may name days that differ so much: booking or value day."""
@@ -244,10 +245,6 @@ def _by_day(one: Movement) -> Hashable:
     return one.signed, one.day
 
 
-def _apart(told: Movement, known: Movement) -> int:
-    return abs((told.day - known.day).days) if told.dated and known.dated else 0
-
-
 def _agree(told: object, known: object) -> bool:
     return told is None or known is None or told == known
 
@@ -309,29 +306,27 @@ class _Pairing:
     ) -> None:
         """Pair equal amounts with a mark in common, the nearest days first."""
         amounts = {self._told[place].signed for place in self.told_left}
-        known: dict[Hashable, list[int]] = defaultdict(list)
+        known = Nearest()
         for place in self.known_left:
             one = self._known[place]
             if one.signed in amounts and one.likeness is not None:
                 for mark in marks(one.likeness()):
-                    known[one.signed, mark].append(place)
-        if not known:
-            return
-        near = []
+                    known.add((one.signed, mark), one.day if one.dated else None, place)
+        asked: dict[int, list[Hashable]] = {}
         for place in self.told_left:
             one = self._told[place]
-            if one.likeness is None or not told_if(one):
-                continue
-            for mark in marks(one.likeness()):
-                for other in known.get((one.signed, mark), ()):
-                    apart = _apart(one, self._known[other])
-                    if apart <= DAYS_APART_MAX:
-                        near.append((apart, place, other))
-        taken: set[int] = set()
-        for _, place, other in sorted(near):
-            if self.found[place] is None and other not in taken:
-                self.found[place] = other
-                taken.add(other)
+            if one.likeness is not None and told_if(one):
+                keys = [(one.signed, mark) for mark in marks(one.likeness())]
+                asked[place] = [key for key in keys if key in known]
+        taken = set()
+        for apart in range(DAYS_APART_MAX + 1):
+            for place in [one for one in asked if asked[one] and self.found[one] is None]:
+                one = self._told[place]
+                other = known.apart(asked[place], one.day if one.dated else None, apart)
+                if other is not None:
+                    self.found[place] = other
+                    known.take(other)
+                    taken.add(other)
         self.told_left = [place for place in self.told_left if self.found[place] is None]
         self.known_left = [place for place in self.known_left if place not in taken]
 
