@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 from functools import partial
@@ -57,6 +57,10 @@ SELECT id, kind, identifier, number, opening, opening_on, closing, closing_on, f
        SELECT sum(CASE x.side WHEN 'C' THEN x.amount ELSE -x.amount END)
          FROM bank_entries x WHERE x.statement = s.id)
  ORDER BY id"""
+
+_FORMATS: Final = "SELECT id, kind, file FROM bank_statements WHERE id = ANY($1::bigint[])"
+
+_KINDS: Final = "SELECT digest, kind FROM bank_files WHERE digest = ANY($1::text[])"
 
 _COLUMNS: Final = """
 SELECT id, side, amount, day, dated, reference_digest, parts, adds_up, statement, file
@@ -138,9 +142,10 @@ async def read_shelf(
     ):
         rows[row.id] = row
     nameless = {row.id for row in lumps}
+    told_by = await _told_by(connection, rows.values(), files)
     entries = []
     for _, row in sorted(rows.items()):
-        entry = _entry(row, statements)
+        entry = _entry(row, statements, told_by)
         entry.early = row.file != files.get(row.statement, row.file)
         entry.nameless = row.id in nameless
         entries.append(entry)
@@ -149,6 +154,23 @@ async def read_shelf(
     await _know_likeness(connection, ring, entries, tellings)
     await _know_pieces(connection, ring, entries, tellings)
     return Shelf(account, statements.values(), entries)
+
+
+async def _told_by(
+    connection: AsyncConnection, rows: Collection[Any], files: dict[int, str]
+) -> dict[Any, str]:
+    """Formats, by the file of what was notified, and by the statement that is not read whole.
+
+    The files of such statements go into ``files``.
+    """
+    found: dict[Any, str] = {}
+    elsewhere = sorted({row.statement for row in rows} - {None, *files})
+    for row in await fetch(connection, _FORMATS, (elsewhere,)) if elsewhere else ():
+        found[row.id], files[row.id] = row.kind, row.file
+    early = sorted({row.file for row in rows if row.file != files.get(row.statement)})
+    for row in await fetch(connection, _KINDS, (early,)) if early else ():
+        found[row.digest] = row.kind
+    return found
 
 
 def _period(telling: Telling) -> tuple[date, date, date, date] | None:
@@ -308,11 +330,12 @@ def _window(told: Sequence[Movement]) -> tuple[bool, date, date]:
     return not all(one.dated for one in told), min(days) - apart, max(days) + apart
 
 
-def _entry(row: Any, statements: dict[int, Statement]) -> Entry:
+def _entry(row: Any, statements: dict[int, Statement], told_by: dict[Any, str]) -> Entry:
     statement = None
     if row.statement is not None:
-        # A statement of another day: all that counts of it here is that there is one.
-        elsewhere = Statement(row.statement, Identity("", None, None, 0, None, 0, row.day))
+        # A statement of another day: all that counts of it here is that there is one, and its kind.
+        kind = told_by.get(row.statement, "")
+        elsewhere = Statement(row.statement, Identity(kind, None, None, 0, None, 0, row.day))
         statement = statements.get(row.statement, elsewhere)
     return Entry(
         id=row.id,
@@ -323,4 +346,5 @@ def _entry(row: Any, statements: dict[int, Statement]) -> Entry:
         parts=row.parts,
         adds_up=row.adds_up,
         statement=statement,
+        kind=told_by.get(row.file, ""),
     )

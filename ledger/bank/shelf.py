@@ -12,11 +12,12 @@ from dataclasses import replace
 from datetime import date
 from typing import Final
 
+from ledger.bank.doubts import Doubts
 from ledger.bank.kept import Entry, Statement
 from ledger.bank.lumps import detailed, in_pieces, waiting
 from ledger.bank.nearby import Nearby
 from ledger.bank.told import Telling, ToldEntry
-from ledger.bank.views import View, view_of
+from ledger.bank.views import View, told_before, view_of
 from tillkeeper.contracts.bank import BankTransaction
 from tillkeeper.rules.continuity import difference
 from tillkeeper.rules.likeness import pairs
@@ -27,14 +28,9 @@ from tillkeeper.rules.sameness import (
     Identity,
     Movement,
     first_stated,
-    issued_again,
     leads_back,
     notified,
-    other_money,
-    other_period,
     pieces_told,
-    reissued,
-    same_name,
     same_statement,
     told_again,
 )
@@ -49,6 +45,7 @@ class Shelf:
         self.account = account
         self.statements = list(statements)
         self._nearby = Nearby(self.statements)
+        self._doubts, self._kind = Doubts(), ""
         self._by_amount: dict[int, list[Entry]] = defaultdict(list)
         self._early: dict[int, list[Entry]] = defaultdict(list)
         self._batches: dict[int, list[tuple[Entry, Movement]]] = defaultdict(list)
@@ -59,16 +56,19 @@ class Shelf:
         self.detailed: list[Entry] = []
         self.touched: dict[Statement, None] = {}
         self.held: list[ToldEntry] = []
+        self.doubted: list[ToldEntry] = []
         for entry in entries:
             self._keep(entry)
 
     def take(self, telling: Telling) -> None:
         """Compare a telling with what is known, and remember what it tells first."""
         telling = self._apart(telling)
+        self._kind = telling.kind
         if telling.identity is None:
             self._take(telling.entries, *self._notified(telling.entries), statement=None)
             return
-        known = self._known(telling.identity, telling.entries)
+        tells = _movements(telling.entries)
+        known = told_before(telling.identity, tells, self._nearby, self.statements)
         if known is None:
             self._cut(telling, telling.identity)
             return
@@ -210,34 +210,17 @@ class Shelf:
         among = [entry for _, entry in repeated]
         self._take([one for one, _ in repeated], found, among, statement=None)
 
-    def _known(self, identity: Identity, told: Sequence[ToldEntry]) -> Statement | None:
-        movements = _movements(told)
-        alike = [(one, view_of(one, movements).movements) for one in self._nearby.equal(identity)]
-        for one, known in alike:
-            if not same_statement(identity, one.identity):
-                continue
-            if identity.kind == one.identity.kind:
-                parts = [p for e in one.entries for p in e.pieces if p.reference is not None]
-                other = other_money(movements, [*known, *parts])
-            else:
-                other = other_period(identity, movements, one.identity, known)
-            if not other:
-                return one
-        back = bool(alike) and leads_back(identity, [one.identity for one in self.statements])
-        for one, known in alike:
-            if issued_again(movements, known):
-                return one
-            named = same_name(identity, one.identity) or not other_money(movements, known)
-            equal = identity.kind == one.identity.kind and reissued(movements, known)
-            if named and equal and not back:
-                return one
-        return None
-
     def _notified(self, told: Sequence[ToldEntry]) -> tuple[Found, list[Entry]]:
         among = self._alike(told)
         found = notified(_movements(told), [entry.movement for entry in among])
         found, among = self._in_batches(told, found, among, stated=False)
-        return self._waiting(told, found, among)
+        found, among = self._waiting(told, found, among)
+        new = [n for n, place in enumerate(found) if place is None]
+        claimed = {among[place] for place in found if place is not None}
+        for n in self._doubts.notified(told, new, self._kind, claimed):
+            found[n] = among.index(_KNOWN)
+            self.doubted.append(told[n])
+        return found, among
 
     def _waiting(
         self, told: Sequence[ToldEntry], found: Found, among: list[Entry]
@@ -332,9 +315,16 @@ class Shelf:
         *,
         statement: Statement | None,
     ) -> None:
-        for one, place in zip(told, found, strict=True):
+        held: set[int] = set()
+        if statement is not None:
+            new = [n for n, place in enumerate(found) if place is None]
+            claimed = {among[place] for place in found if place is not None}
+            held = self._doubts.stated(told, new, self._kind, claimed)
+            self.doubted += [told[n] for n in sorted(held)]
+        for n, (one, place) in enumerate(zip(told, found, strict=True)):
             if place is None:
-                self._add(one, statement)
+                if n not in held:
+                    self._add(one, statement)
                 continue
             entry = among[place]
             if statement is not None and entry.statement is None:
@@ -367,6 +357,7 @@ class Shelf:
             details=told.details,
             pieces=_movements(told.pieces),
             nameless=told.nameless,
+            kind=self._kind,
         )
         if statement is not None:
             statement.entries.append(entry)
@@ -375,6 +366,7 @@ class Shelf:
 
     def _keep(self, entry: Entry) -> None:
         self._entries.append(entry)
+        self._doubts.keep(entry)
         self._by_amount[entry.signed].append(entry)
         if entry.statement is None:
             self._early[entry.signed].append(entry)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,13 +29,16 @@ from ledger.engine import execute, fetch
 from ledger.workitems import NewItem, open_items, settle_items
 from tillkeeper.contracts.bank import BankFile, Finding
 from tillkeeper.contracts.bank_file import BankFileState
-from tillkeeper.contracts.errors import Broken
+from tillkeeper.contracts.errors import Broken, Code, Rejected
 from tillkeeper.contracts.workitem import ItemKind, Outcome
 from tillkeeper.rules.names import masked_number
 from tillkeeper.sealing import KeyRing
 
 FINDINGS_MAX: Final = 1_000
 """Losses and warnings kept by place with a file; the file itself is kept whole."""
+
+PAGES_MAX: Final = 1_000
+"""Statements of one account and day in a file: any of them may tell what another tells."""
 
 _LOCK_FILE: Final = """
 SELECT state, entries, new_entries, notices, foreign_statements
@@ -79,9 +83,18 @@ class Staged:
 def ready_file(book: StatementBook, found: BankFile, received_at: datetime) -> Ready:
     """What was read, ready to be staged: the work that needs no account, for a thread of its own.
 
-    ``received_at`` is when the file came.
+    ``received_at`` is when the file came. Raises Rejected(BANK_FILE_TOO_LARGE) where it has more
+    statements of one account and day than can be compared with each other.
     """
-    return Ready(book.accounts, book.ours, found, received_at)
+    ready = Ready(book.accounts, book.ours, found, received_at)
+    pages = Counter(
+        (one.number, one.currency, one.identity.closing_on)
+        for one in ready.told.tellings if one.identity is not None
+    )  # fmt: skip
+    if max(pages.values(), default=0) > PAGES_MAX:
+        why = f"more than {PAGES_MAX} statements of one account and day"
+        raise Rejected(Code.BANK_FILE_TOO_LARGE, detail=why)
+    return ready
 
 
 async def stage_file(

@@ -6,12 +6,25 @@ that holds it. It decides nothing, and touches no database.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from ledger.bank.kept import Entry, Statement
+from ledger.bank.nearby import Nearby
 from tillkeeper.rules.likeness import Known, in_form
-from tillkeeper.rules.sameness import Identity, Movement, pieces_told
+from tillkeeper.rules.sameness import (
+    Identity,
+    Movement,
+    issued_again,
+    leads_back,
+    other_format,
+    other_money,
+    other_period,
+    pieces_told,
+    reissued,
+    same_name,
+    same_statement,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +39,13 @@ class View:
     def known(self) -> Known:
         """As the rules of overlapping statements compare it."""
         return Known(self.identity, self.movements)
+
+    def named_by(self, kind: str) -> list[Movement]:
+        """The movements but for those that a notification of another format named first."""
+        return [
+            movement for movement, entry in zip(self.movements, self.entries, strict=True)
+            if not other_format(entry.kind, kind)
+        ]  # fmt: skip
 
     def in_form_of(self, identity: Identity, told: Sequence[Movement]) -> Sequence[Movement]:
         """The movements; where another format names them, as ``told`` does, or nothing."""
@@ -60,3 +80,30 @@ def _pieces(batch: Entry, told: Sequence[Movement]) -> list[Movement]:
         return []
     whole = batch.movement
     return [replace(piece, stated=whole.stated, early=whole.early) for piece in batch.pieces]
+
+
+def told_before(
+    identity: Identity, told: Sequence[Movement], nearby: Nearby, every: Iterable[Statement]
+) -> Statement | None:
+    """The statement of equal balances that a telling tells again, if there is one."""
+    alike = [(one, view_of(one, told)) for one in nearby.equal(identity)]
+    back = bool(alike) and leads_back(identity, [one.identity for one in every])
+    for one, view in alike:
+        if not same_statement(identity, one.identity):
+            continue
+        if identity.kind == one.identity.kind:
+            parts = [p for e in one.entries for p in e.pieces if p.reference is not None]
+            other = other_money(told, [*view.movements, *parts])
+            other = other and (back or other_money(told, view.named_by(identity.kind)))
+        else:
+            other = other_period(identity, told, one.identity, view.movements)
+        if not other:
+            return one
+    for one, view in alike:
+        if issued_again(told, view.movements):
+            return one
+        named = same_name(identity, one.identity) or not other_money(told, view.movements)
+        equal = identity.kind == one.identity.kind and reissued(told, view.movements)
+        if named and equal and not back:
+            return one
+    return None

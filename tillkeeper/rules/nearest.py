@@ -22,6 +22,9 @@ class Nearest:
         self._days: dict[Hashable, dict[int | None, deque[int]]] = defaultdict(dict)
         self._order: dict[Hashable, list[int]] = {}
 
+    def __bool__(self) -> bool:
+        return bool(self._days)
+
     def __contains__(self, key: Hashable) -> bool:
         return key in self._days
 

@@ -22,6 +22,8 @@ DAYS_APART_MAX: Final = 5
 STATEMENT_KINDS: Final = (FileKind.CAMT_053, FileKind.MT940)
 """Whose statements with both balances are the bank's word; all else is a notification."""
 
+_SWIFT: Final = (FileKind.MT940, FileKind.MT942)
+
 _NO_REFERENCES: Final = frozenset({"", "NONREF", "NOTPROVIDED"})
 
 
@@ -78,6 +80,11 @@ def meaningful_reference(reference: str | None) -> str | None:
     """The reference, or None where the bank wrote that it gives none."""
     compact = "".join((reference or "").split())
     return None if compact.upper() in _NO_REFERENCES else compact
+
+
+def other_format(one: str, other: str) -> bool:
+    """Whether files of these kinds write references in forms of their own: camt here, MT there."""
+    return "" not in (one, other) and (one in _SWIFT) != (other in _SWIFT)
 
 
 def same_statement(told: Identity, known: Identity) -> bool:
@@ -313,7 +320,7 @@ class _Pairing:
                 for mark in marks(one.likeness()):
                     known.add((one.signed, mark), one.day if one.dated else None, place)
         asked: dict[int, list[Hashable]] = {}
-        for place in self.told_left:
+        for place in self.told_left if known else ():
             one = self._told[place]
             if one.likeness is not None and told_if(one):
                 keys = [(one.signed, mark) for mark in marks(one.likeness())]

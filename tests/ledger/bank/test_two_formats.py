@@ -84,3 +84,72 @@ class TestStatements:
         assert (await till.balances())["bank"] == total
         assert await till.available("M1") == 500_000
         assert await till.sound()
+
+
+NAMED: Final = [replace(one, payer="PINYIN NAME") for one in bare(LINES[:4], "other")]
+HELD: Final = ("STATEMENT_OVERLAP", "CREDIT_HELD", "OPEN", None)
+BATCH: Final = Line(
+    1_700_000, "BATCH", parts=tuple((one.payer or "", one.signed) for one in LINES[:4])
+)
+
+
+def noticed(*lines: Line, kind: FileKind = FileKind.CAMT_054) -> BankFile:
+    return statement_file(lines, None, kind=kind)
+
+
+OTHERWISE: Final = {
+    "names": (noticed(*LINES[:4]), stated(NAMED, FileKind.MT940)),
+    "a batch": (noticed(BATCH), stated(NAMED, FileKind.MT940)),
+    "a batch, nobody named": (noticed(BATCH), stated(bare(LINES[:4], "other"), FileKind.MT940)),
+    "MT942": (noticed(*NAMED, kind=FileKind.MT942), stated(LINES[:4])),
+}  # fmt: skip
+
+
+class TestNotified:
+    @pytest.mark.parametrize("turned", [False, True])
+    @pytest.mark.parametrize("words", OTHERWISE)
+    async def test_what_another_format_told_moves_no_money_and_is_work(
+        self, till: Till, words: str, *, turned: bool
+    ) -> None:
+        """P-26, C-09: of a day in two formats that name nothing alike, the first is booked."""
+        files = OTHERWISE[words][::-1] if turned else OTHERWISE[words]
+        again = [one.model_copy(update={"digest": one.digest[::-1]}) for one in files]
+        await till.bring(*files, *again)
+        assert await till.balances() == {"bank": 1_700_000, "unmatched_receipts": 1_700_000}
+        overlaps = [one for one in await till.items() if one[0] == "STATEMENT_OVERLAP"]
+        assert overlaps == [HELD]
+        assert await till.sound()
+
+    @pytest.mark.parametrize("order", [*itertools.permutations(range(3))])
+    async def test_the_statement_that_names_it_alike_ends_the_doubt(
+        self, till: Till, order: tuple[int, ...]
+    ) -> None:
+        """P-26, C-09: camt.053 beside MT940: each entry once, and no break is left."""
+        files = noticed(*LINES[:4]), stated(NAMED, FileKind.MT940), stated(LINES[:4])
+        again = [one.model_copy(update={"digest": one.digest[::-1]}) for one in files]
+        await till.bring(*(files[n] for n in order), *again)
+        assert (await till.balances())["bank"] == 1_700_000
+        assert await till.rows("SELECT amount FROM bank_entries WHERE statement IS NULL") == []
+        broken = "SELECT state FROM work_items WHERE kind = 'STATEMENT_BREAK'"
+        assert {row[0] for row in await till.rows(broken)} <= {"CLOSED"}
+        assert await till.sound()
+
+    async def test_statement_whose_entries_were_notified_is_known_when_it_comes_again(
+        self, till: Till
+    ) -> None:
+        """C-09: its own references are nowhere kept; balances that nothing leads back to decide."""
+        named = [replace(one, payer=LINES[n].payer) for n, one in enumerate(bare(LINES[:3], "o"))]
+        mt940 = stated(named, FileKind.MT940)
+        await till.bring(noticed(*LINES[:3]), mt940)
+        await till.bring(mt940.model_copy(update={"digest": mt940.digest[::-1]}))
+        assert (await till.balances())["bank"] == 1_200_000
+
+    async def test_other_money_does_not_wait(self, till: Till) -> None:
+        """P-26: another amount, another day, one format, and whatever leaves the account."""
+        await till.bring(stated([*NAMED, Line(-7_000, "D9")], FileKind.MT940))
+        await till.bring(noticed(paid(310_000, 7, OTHER)), noticed(paid(500_000, 8, OTHER, NEXT)))
+        await till.bring(noticed(Line(-7_000, "D1", payer=OTHER)))
+        await till.bring(noticed(Line(500_000, "N9", payer="X"), kind=FileKind.MT942))
+        assert (await till.balances())[
+            "bank"
+        ] == 1_700_000 - 7_000 + 310_000 + 500_000 - 7_000 + 500_000
