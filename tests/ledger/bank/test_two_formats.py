@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 from typing import Final
@@ -45,9 +46,15 @@ def stated(lines: list[Line], kind: FileKind = FileKind.CAMT_053) -> BankFile:
 
 def bare(lines: list[Line], form: str) -> list[Line]:
     """As an MT940 that names nobody writes them, with references cut off, others or none."""
-    forms = {"cut": lambda n, one: one.reference[:16], "none": lambda n, one: None}
-    write = forms.get(form, lambda n, one: f"N{n}")
-    return [replace(one, reference=write(n, one), payer=None) for n, one in enumerate(lines)]
+    forms: dict[str, Sequence[str | None]] = {
+        "cut": [(one.reference or "")[:16] for one in lines],
+        "none": [None] * len(lines),
+    }
+    written = forms.get(form, [f"N{n}" for n in range(len(lines))])
+    return [
+        replace(one, reference=reference, payer=None)
+        for one, reference in zip(lines, written, strict=True)
+    ]
 
 
 class TestStatements:
