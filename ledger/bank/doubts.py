@@ -28,8 +28,11 @@ class Doubts:
     def keep(self, entry: Entry) -> None:
         """Remember an entry that is known."""
         if entry.signed > 0 and entry.dated and not entry.reversal:
-            for when in dict.fromkeys((*_whens((entry.movement,)), *_whens(entry.pieces))):
-                self._kept[when].append(entry)
+            own = entry.signed, entry.day
+            self._kept[own].append(entry)
+            for when in dict.fromkeys(_whens(entry.pieces)) if entry.pieces else ():
+                if when != own:
+                    self._kept[when].append(entry)
 
     def stated(
         self, told: Sequence[ToldEntry], new: Iterable[int], kind: str, claimed: Container[Entry]
@@ -40,8 +43,9 @@ class Doubts:
         """
         places: dict[_When, list[int]] = defaultdict(list)
         for n in new:
-            if _waits(told[n]):
-                places[told[n].movement.signed, told[n].movement.day].append(n)
+            when = told[n].movement.signed, told[n].movement.day
+            if when in self._kept and _waits(told[n]):
+                places[when].append(n)
         near = dict.fromkeys(entry for when in places for entry in self._kept.get(when, ()))
         found: set[int] = set()
         for entry in near:
@@ -64,8 +68,10 @@ class Doubts:
         taken: set[Entry] = set()
         found: set[int] = set()
         for n in new:
+            if not _waits(told[n]):
+                continue
             ways = ([*_whens((told[n].movement,))], [*_whens(p.movement for p in told[n].pieces)])
-            for whens in ways if _waits(told[n]) else ():
+            for whens in ways:
                 alike: set[Entry] = set()
                 for when in whens:
                     free = (
