@@ -38,7 +38,10 @@ class Statement:
 
 @dataclass(eq=False, slots=True)
 class Entry:
-    """An entry; ``id`` is None until it is written. Signed minor units."""
+    """An entry; ``id`` is None until it is written. Signed minor units.
+
+    ``kind`` of the file that told it first, where that plays a part.
+    """
 
     id: int | None
     signed: int
@@ -55,6 +58,7 @@ class Entry:
     likeness: Likeness | None = None
     pieces: Sequence[Movement] = ()
     nameless: bool = False
+    kind: str = ""
 
     @property
     def movement(self) -> Movement:

@@ -6,7 +6,9 @@ Callers hold the account's row. It changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections import defaultdict
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 from functools import partial
@@ -19,6 +21,7 @@ from ledger.bank.rows import open_said
 from ledger.bank.shelf import Shelf
 from ledger.bank.told import Telling, likeness_of, likeness_of_part, part_reference
 from ledger.engine import fetch
+from tillkeeper.contracts.bank import BankTransaction
 from tillkeeper.rules.sameness import DAYS_APART_MAX, Identity, Movement, first_day
 from tillkeeper.sealing import KeyRing
 
@@ -55,6 +58,10 @@ SELECT id, kind, identifier, number, opening, opening_on, closing, closing_on, f
          FROM bank_entries x WHERE x.statement = s.id)
  ORDER BY id"""
 
+_FORMATS: Final = "SELECT id, kind, file FROM bank_statements WHERE id = ANY($1::bigint[])"
+
+_KINDS: Final = "SELECT digest, kind FROM bank_files WHERE digest = ANY($1::text[])"
+
 _COLUMNS: Final = """
 SELECT id, side, amount, day, dated, reference_digest, parts, adds_up, statement, file
   FROM bank_entries"""
@@ -90,11 +97,14 @@ _BATCHES: Final = f"""{_COLUMNS} e
  WHERE account = $1 AND day BETWEEN $2 AND $3 AND parts > 1 AND EXISTS (
        SELECT FROM bank_transactions t WHERE t.entry = e.id AND t.amount = ANY($4::bigint[]))"""
 
+# Of batches of which a part may be told alone; what the others say plays no part.
 _PIECES: Final = """
-SELECT t.entry, t.part, t.amount, t.said_sealed, a.number, f.kind
+SELECT t.entry, t.part, t.amount, a.number, f.kind,
+       CASE WHEN t.amount = ANY($2::bigint[]) THEN t.said_sealed END AS said_sealed
   FROM bank_transactions t JOIN bank_entries e ON e.id = t.entry
   JOIN bank_accounts a ON a.id = e.account JOIN bank_files f ON f.digest = t.file
- WHERE t.entry = ANY($1::bigint[]) AND t.amount = ANY($2::bigint[])
+ WHERE t.entry = ANY($1::bigint[]) AND EXISTS (
+       SELECT FROM bank_transactions o WHERE o.entry = e.id AND o.amount = ANY($2::bigint[]))
    AND (t.side, t.currency) = (e.side, a.currency) AND e.adds_up
  ORDER BY t.entry, t.part"""
 
@@ -132,9 +142,10 @@ async def read_shelf(
     ):
         rows[row.id] = row
     nameless = {row.id for row in lumps}
+    told_by = await _told_by(connection, rows.values(), files)
     entries = []
     for _, row in sorted(rows.items()):
-        entry = _entry(row, statements)
+        entry = _entry(row, statements, told_by)
         entry.early = row.file != files.get(row.statement, row.file)
         entry.nameless = row.id in nameless
         entries.append(entry)
@@ -143,6 +154,23 @@ async def read_shelf(
     await _know_likeness(connection, ring, entries, tellings)
     await _know_pieces(connection, ring, entries, tellings)
     return Shelf(account, statements.values(), entries)
+
+
+async def _told_by(
+    connection: AsyncConnection, rows: Collection[Any], files: dict[int, str]
+) -> dict[Any, str]:
+    """Formats, by the file of what was notified, and by the statement that is not read whole.
+
+    The files of such statements go into ``files``.
+    """
+    found: dict[Any, str] = {}
+    elsewhere = sorted({row.statement for row in rows} - {None, *files})
+    for row in await fetch(connection, _FORMATS, (elsewhere,)) if elsewhere else ():
+        found[row.id], files[row.id] = row.kind, row.file
+    early = sorted({row.file for row in rows if row.file != files.get(row.statement)})
+    for row in await fetch(connection, _KINDS, (early,)) if early else ():
+        found[row.digest] = row.kind
+    return found
 
 
 def _period(telling: Telling) -> tuple[date, date, date, date] | None:
@@ -240,13 +268,23 @@ async def _know_likeness(
         and (notices or entry.statement is None)
     }  # fmt: skip
     kinds = {one.kind for one in told}
-    for row in await fetch(connection, _SAID, (list(asked),)) if asked else ():
-        entry, part = asked[row.entry], open_said(ring, row.entry, row.part, row.said_sealed)
-        if row.kind in kinds:
-            part = part.model_copy(update={"debtor_name": None})
-        found = likeness_of(row.number, [part], known=True)
-        own = frozenset() if entry.reference is None else frozenset({entry.reference})
-        entry.likeness = replace(found, references=found.references | own)
+
+    def know(rows: Sequence[Any]) -> None:
+        for row in rows:
+            entry, part = asked[row.entry], _said(ring, row, kinds)
+            found = likeness_of(row.number, [part], known=True)
+            own = frozenset() if entry.reference is None else frozenset({entry.reference})
+            entry.likeness = replace(found, references=found.references | own)
+
+    # To open what is sealed takes its time: meanwhile heartbeats go on.
+    if asked:
+        await asyncio.to_thread(know, await fetch(connection, _SAID, (list(asked),)))
+
+
+def _said(ring: KeyRing, row: Any, kinds: set[str]) -> BankTransaction:
+    """What was said of a part, to be compared with files of these kinds."""
+    part = open_said(ring, row.entry, row.part, row.said_sealed)
+    return part.model_copy(update={"debtor_name": None}) if row.kind in kinds else part
 
 
 async def _know_pieces(
@@ -258,17 +296,31 @@ async def _know_pieces(
     asked = {e.id: e for e in entries if e.parts > 1 and (e.signed, e.reference) not in told_so}
     kinds = {one.kind for one in told}
     given = (list(asked), sorted({abs(one.signed) for one in alone}))
-    for row in await fetch(connection, _PIECES, given) if asked and alone else ():
-        entry, part = asked[row.entry], open_said(ring, row.entry, row.part, row.said_sealed)
-        if row.kind in kinds:
-            part = part.model_copy(update={"debtor_name": None})
-        movement = replace(
-            entry.movement,
-            signed=row.amount if entry.signed > 0 else -row.amount,
-            reference=part_reference(row.number, part),
-            likeness=partial(likeness_of_part, row.number, part, known=True),
-        )
-        entry.pieces = (*entry.pieces, movement)
+
+    def know(rows: Sequence[Any]) -> None:
+        pieces: dict[Entry, list[Movement]] = defaultdict(list)
+        for row in rows:
+            entry = asked[row.entry]
+            pieces[entry].append(_piece(ring, entry, row, kinds))
+        for entry, some in pieces.items():
+            entry.pieces = some
+
+    if asked and alone:
+        await asyncio.to_thread(know, await fetch(connection, _PIECES, given))
+
+
+def _piece(ring: KeyRing, batch: Entry, row: Any, kinds: set[str]) -> Movement:
+    """A part of a batch as an entry of its own."""
+    signed = row.amount if batch.signed > 0 else -row.amount
+    alone = replace(batch.movement, signed=signed, reference=None, likeness=None)
+    if row.said_sealed is None:
+        return alone
+    part = _said(ring, row, kinds)
+    return replace(
+        alone,
+        reference=part_reference(row.number, part),
+        likeness=partial(likeness_of_part, row.number, part, known=True),
+    )
 
 
 def _window(told: Sequence[Movement]) -> tuple[bool, date, date]:
@@ -278,11 +330,12 @@ def _window(told: Sequence[Movement]) -> tuple[bool, date, date]:
     return not all(one.dated for one in told), min(days) - apart, max(days) + apart
 
 
-def _entry(row: Any, statements: dict[int, Statement]) -> Entry:
+def _entry(row: Any, statements: dict[int, Statement], told_by: dict[Any, str]) -> Entry:
     statement = None
     if row.statement is not None:
-        # A statement of another day: all that counts of it here is that there is one.
-        elsewhere = Statement(row.statement, Identity("", None, None, 0, None, 0, row.day))
+        # A statement of another day: all that counts of it here is that there is one, and its kind.
+        kind = told_by.get(row.statement, "")
+        elsewhere = Statement(row.statement, Identity(kind, None, None, 0, None, 0, row.day))
         statement = statements.get(row.statement, elsewhere)
     return Entry(
         id=row.id,
@@ -293,4 +346,5 @@ def _entry(row: Any, statements: dict[int, Statement]) -> Entry:
         parts=row.parts,
         adds_up=row.adds_up,
         statement=statement,
+        kind=told_by.get(row.file, ""),
     )

@@ -12,29 +12,25 @@ from dataclasses import replace
 from datetime import date
 from typing import Final
 
+from ledger.bank.doubts import Doubts
 from ledger.bank.kept import Entry, Statement
 from ledger.bank.lumps import detailed, in_pieces, waiting
+from ledger.bank.nearby import Nearby
 from ledger.bank.told import Telling, ToldEntry
+from ledger.bank.views import View, told_before, view_of
 from tillkeeper.contracts.bank import BankTransaction
 from tillkeeper.rules.continuity import difference
-from tillkeeper.rules.likeness import Known, pairs
+from tillkeeper.rules.likeness import pairs
 from tillkeeper.rules.overlap import Cut, cut
 from tillkeeper.rules.sameness import (
     DAYS_APART_MAX,
     Found,
     Identity,
     Movement,
-    equal_balances,
-    first_day,
     first_stated,
-    issued_again,
     leads_back,
     notified,
-    other_money,
-    other_period,
     pieces_told,
-    reissued,
-    same_name,
     same_statement,
     told_again,
 )
@@ -48,8 +44,11 @@ class Shelf:
     ) -> None:
         self.account = account
         self.statements = list(statements)
+        self._nearby = Nearby(self.statements)
+        self._doubts, self._kind = Doubts(), ""
         self._by_amount: dict[int, list[Entry]] = defaultdict(list)
-        self._batches: list[Entry] = []
+        self._early: dict[int, list[Entry]] = defaultdict(list)
+        self._batches: dict[int, list[tuple[Entry, Movement]]] = defaultdict(list)
         self._entries: list[Entry] = []
         self.new_statements: list[Statement] = []
         self.new_entries: list[Entry] = []
@@ -57,20 +56,23 @@ class Shelf:
         self.detailed: list[Entry] = []
         self.touched: dict[Statement, None] = {}
         self.held: list[ToldEntry] = []
+        self.doubted: list[ToldEntry] = []
         for entry in entries:
             self._keep(entry)
 
     def take(self, telling: Telling) -> None:
         """Compare a telling with what is known, and remember what it tells first."""
         telling = self._apart(telling)
+        self._kind = telling.kind
         if telling.identity is None:
             self._take(telling.entries, *self._notified(telling.entries), statement=None)
             return
-        known = self._known(telling.identity, telling.entries)
+        tells = _movements(telling.entries)
+        known = told_before(telling.identity, tells, self._nearby, self.statements)
         if known is None:
             self._cut(telling, telling.identity)
             return
-        found, among = self._again(telling.entries, known)
+        found, among = self._again(telling.entries, known, telling.identity)
         self.touched[known] = None
         self._take(telling.entries, found, among, statement=known)
 
@@ -155,9 +157,10 @@ class Shelf:
         """
         left = [n for n, place in enumerate(found) if place is None]
         taken = {among[place] for place in found if place is not None}
+        amounts = dict.fromkeys(told[n].movement.signed for n in left)
         pieces = [
-            (batch, piece) for batch in (self._batches if left else ())
-            for piece in batch.pieces
+            (batch, piece) for signed in amounts
+            for batch, piece in self._batches.get(signed, ())
             if batch not in taken
             and (not stated or batch.statement in (None, again) or batch.half_stated(piece))
         ]  # fmt: skip
@@ -178,17 +181,16 @@ class Shelf:
     def _cut(self, telling: Telling, identity: Identity) -> None:
         """Of a statement that is no known one again, keep what other statements did not tell."""
         told = telling.entries
-        first = min([first_day(identity), *(one.movement.day for one in told)])
-        near = [one for one in self.statements if one.identity.closing_on >= first]
-        known = [Known(one.identity, [entry.movement for entry in one.entries]) for one in near]
-        parts = cut(identity, _movements(told), known)
+        near = self._nearby.of(identity, _movements(told))
+        views = [view_of(one, _movements(told)) for one in near]
+        parts = cut(identity, _movements(told), [view.known for view in views])
         homes: dict[Statement, list[int]] = {}
         for run in parts.runs:
             made = Statement(None, run.identity, telling.index)
             self.statements.append(made)
             self.new_statements.append(made)
             homes[made] = run.places
-        self._complete(told, parts, near)
+        self._complete(told, parts, views)
         for place, home in parts.homes.items():
             homes.setdefault(near[home], []).append(place)
         for statement, places in homes.items():
@@ -197,10 +199,10 @@ class Shelf:
             found, among = self._stated(new)
             self._take(new, found, among, statement=statement)
 
-    def _complete(self, told: Sequence[ToldEntry], parts: Cut, near: Sequence[Statement]) -> None:
+    def _complete(self, told: Sequence[ToldEntry], parts: Cut, views: Sequence[View]) -> None:
         """Details of what is known, where it has none."""
         repeated = [
-            (one, near[place[0]].entries[place[1]])
+            (one, views[place[0]].entries[place[1]])
             for one, place in zip(told, parts.found, strict=True)
             if place is not None
         ]
@@ -208,38 +210,17 @@ class Shelf:
         among = [entry for _, entry in repeated]
         self._take([one for one, _ in repeated], found, among, statement=None)
 
-    def _known(self, identity: Identity, told: Sequence[ToldEntry]) -> Statement | None:
-        movements = _movements(told)
-        alike = [
-            (one, [entry.movement for entry in one.entries])
-            for one in self.statements
-            if equal_balances(identity, one.identity)
-        ]
-        for one, known in alike:
-            if not same_statement(identity, one.identity):
-                continue
-            if identity.kind == one.identity.kind:
-                parts = [p for e in one.entries for p in e.pieces if p.reference is not None]
-                other = other_money(movements, [*known, *parts])
-            else:
-                other = other_period(identity, movements, one.identity, known)
-            if not other:
-                return one
-        back = leads_back(identity, [one.identity for one in self.statements])
-        for one, known in alike:
-            if issued_again(movements, known):
-                return one
-            named = same_name(identity, one.identity) or not other_money(movements, known)
-            equal = identity.kind == one.identity.kind and reissued(movements, known)
-            if named and equal and not back:
-                return one
-        return None
-
     def _notified(self, told: Sequence[ToldEntry]) -> tuple[Found, list[Entry]]:
         among = self._alike(told)
         found = notified(_movements(told), [entry.movement for entry in among])
         found, among = self._in_batches(told, found, among, stated=False)
-        return self._waiting(told, found, among)
+        found, among = self._waiting(told, found, among)
+        new = [n for n, place in enumerate(found) if place is None]
+        claimed = {among[place] for place in found if place is not None}
+        for n in self._doubts.notified(told, new, self._kind, claimed):
+            found[n] = among.index(_KNOWN)
+            self.doubted.append(told[n])
+        return found, among
 
     def _waiting(
         self, told: Sequence[ToldEntry], found: Found, among: list[Entry]
@@ -264,16 +245,18 @@ class Shelf:
     def _stated(
         self, told: Sequence[ToldEntry], again: Statement | None = None
     ) -> tuple[Found, list[Entry]]:
-        among = [entry for entry in self._alike(told) if entry.statement is None]
+        among = self._unstated(told)
         found = first_stated(_movements(told), [entry.movement for entry in among])
         return self._in_batches(told, found, among, stated=True, again=again)
 
-    def _again(self, told: Sequence[ToldEntry], known: Statement) -> tuple[Found, list[Entry]]:
+    def _again(
+        self, told: Sequence[ToldEntry], known: Statement, identity: Identity
+    ) -> tuple[Found, list[Entry]]:
         """What the statement told before, else what it left out and was notified meanwhile.
 
         One that makes its closing balance may have been cut: its neighbours tell what is left.
         """
-        found, among = self._told_by(told, known, whole=known.whole)
+        found, among = self._told_by(told, known, whole=known.whole, identity=identity)
         left = [place for place, one in enumerate(found) if one is None]
         if left and known.whole:
             beside = [one for one in self._alike(told) if one.statement not in (None, known)]
@@ -286,12 +269,22 @@ class Shelf:
         return found, among
 
     def _told_by(
-        self, told: Sequence[ToldEntry], known: Statement | None, *, whole: bool
+        self,
+        told: Sequence[ToldEntry],
+        known: Statement | None,
+        *,
+        whole: bool,
+        identity: Identity | None = None,
     ) -> tuple[Found, list[Entry]]:
-        """What a statement told before, and what was notified and is in no statement yet."""
-        among = [] if known is None else list(known.entries)
-        movements = [entry.movement for entry in among]
-        found = told_again(_movements(told), movements, whole=whole)
+        """What a statement told before, and what was notified and is in no statement yet.
+
+        ``identity`` tells the format: between two another reference contradicts nothing.
+        """
+        tells = _movements(told)
+        view = None if known is None else view_of(known, tells)
+        among = [] if view is None else list(view.entries)
+        keeps = [] if view is None else view.in_form_of(identity or view.identity, tells)
+        found = told_again(tells, keeps, whole=whole)
         left = [place for place, one in enumerate(found) if one is None]
         if left:
             early, more = self._stated([told[place] for place in left], known)
@@ -304,6 +297,16 @@ class Shelf:
         amounts = dict.fromkeys(entry.movement.signed for entry in told)
         return [known for signed in amounts for known in self._by_amount.get(signed, ())]
 
+    def _unstated(self, told: Sequence[ToldEntry]) -> list[Entry]:
+        """Entries of the amounts told that were only notified so far."""
+        found: list[Entry] = []
+        for signed in dict.fromkeys(entry.movement.signed for entry in told):
+            if signed in self._early:
+                early = [entry for entry in self._early[signed] if entry.statement is None]
+                self._early[signed] = early
+                found += early
+        return found
+
     def _take(
         self,
         told: Sequence[ToldEntry],
@@ -312,9 +315,16 @@ class Shelf:
         *,
         statement: Statement | None,
     ) -> None:
-        for one, place in zip(told, found, strict=True):
+        held: set[int] = set()
+        if statement is not None:
+            new = [n for n, place in enumerate(found) if place is None]
+            claimed = {among[place] for place in found if place is not None}
+            held = self._doubts.stated(told, new, self._kind, claimed)
+            self.doubted += [told[n] for n in sorted(held)]
+        for n, (one, place) in enumerate(zip(told, found, strict=True)):
             if place is None:
-                self._add(one, statement)
+                if n not in held:
+                    self._add(one, statement)
                 continue
             entry = among[place]
             if statement is not None and entry.statement is None:
@@ -324,6 +334,8 @@ class Shelf:
                 self.linked.append(entry)
             if entry.parts == 0 and one.details and entry.signed == one.movement.signed:
                 self._detail(entry, one.details, adds_up=one.adds_up)
+        if statement is not None:
+            self._nearby.note(statement)
 
     def _detail(self, entry: Entry, parts: tuple[BankTransaction, ...], *, adds_up: bool) -> None:
         entry.details, entry.parts, entry.adds_up = parts, len(parts), adds_up
@@ -345,6 +357,7 @@ class Shelf:
             details=told.details,
             pieces=_movements(told.pieces),
             nameless=told.nameless,
+            kind=self._kind,
         )
         if statement is not None:
             statement.entries.append(entry)
@@ -353,9 +366,12 @@ class Shelf:
 
     def _keep(self, entry: Entry) -> None:
         self._entries.append(entry)
+        self._doubts.keep(entry)
         self._by_amount[entry.signed].append(entry)
-        if entry.pieces:
-            self._batches.append(entry)
+        if entry.statement is None:
+            self._early[entry.signed].append(entry)
+        for piece in entry.pieces:
+            self._batches[piece.signed].append((entry, piece))
 
 
 _KNOWN: Final = Entry(

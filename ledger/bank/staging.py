@@ -6,7 +6,9 @@ number of times, gives the same entries (C-09). It books nothing: money moves wi
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,19 +22,23 @@ from ledger.bank.known import read_shelf
 from ledger.bank.naming import hear_names
 from ledger.bank.ready import Ready
 from ledger.bank.rows import Writer
+from ledger.bank.shelf import Shelf
 from ledger.bank.statements import check_statements, unseen
 from ledger.bank.told import Ours, Telling
 from ledger.engine import execute, fetch
 from ledger.workitems import NewItem, open_items, settle_items
 from tillkeeper.contracts.bank import BankFile, Finding
 from tillkeeper.contracts.bank_file import BankFileState
-from tillkeeper.contracts.errors import Broken
+from tillkeeper.contracts.errors import Broken, Code, Rejected
 from tillkeeper.contracts.workitem import ItemKind, Outcome
 from tillkeeper.rules.names import masked_number
 from tillkeeper.sealing import KeyRing
 
 FINDINGS_MAX: Final = 1_000
 """Losses and warnings kept by place with a file; the file itself is kept whole."""
+
+PAGES_MAX: Final = 1_000
+"""Statements of one account and day in a file: any of them may tell what another tells."""
 
 _LOCK_FILE: Final = """
 SELECT state, entries, new_entries, notices, foreign_statements
@@ -77,9 +83,18 @@ class Staged:
 def ready_file(book: StatementBook, found: BankFile, received_at: datetime) -> Ready:
     """What was read, ready to be staged: the work that needs no account, for a thread of its own.
 
-    ``received_at`` is when the file came.
+    ``received_at`` is when the file came. Raises Rejected(BANK_FILE_TOO_LARGE) where it has more
+    statements of one account and day than can be compared with each other.
     """
-    return Ready(book.accounts, book.ours, found, received_at)
+    ready = Ready(book.accounts, book.ours, found, received_at)
+    pages = Counter(
+        (one.number, one.currency, one.identity.closing_on)
+        for one in ready.told.tellings if one.identity is not None
+    )  # fmt: skip
+    if max(pages.values(), default=0) > PAGES_MAX:
+        why = f"more than {PAGES_MAX} statements of one account and day"
+        raise Rejected(Code.BANK_FILE_TOO_LARGE, detail=why)
+    return ready
 
 
 async def stage_file(
@@ -100,8 +115,8 @@ async def stage_file(
     for (number, currency), tellings in sorted(_by_account(told.tellings).items()):
         account = await _account(connection, number, currency)
         shelf = await read_shelf(connection, book.ring, account, tellings)
-        for telling in tellings:
-            shelf.take(telling)
+        # Thousands of entries that are alike take seconds: meanwhile heartbeats go on.
+        await asyncio.to_thread(_compare, shelf, tellings)
         await Writer(connection, book.ring, ready, digest).write(shelf)
         await check_statements(connection, shelf, currency, at=at)
         new += len(shelf.new_entries)
@@ -116,6 +131,11 @@ async def stage_file(
     )  # fmt: skip
     await execute(connection, _READ, parameters)
     return staged
+
+
+def _compare(shelf: Shelf, tellings: Iterable[Telling]) -> None:
+    for telling in tellings:
+        shelf.take(telling)
 
 
 def _by_account(tellings: Iterable[Telling]) -> dict[tuple[str, str], list[Telling]]:

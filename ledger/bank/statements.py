@@ -6,8 +6,9 @@ or entry arrives. What people have acknowledged is not put before them again. It
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -23,6 +24,9 @@ from tillkeeper.rules.likeness import Known, pairs, unnamed
 
 LUMP_HELD: Final = "LUMP_HELD"
 """Why a lump is work: more than one choice of what was notified makes it up."""
+
+CREDIT_HELD: Final = "CREDIT_HELD"
+"""Why a credit is work: another format told one of its day and amount, under another name."""
 
 _STATEMENTS: Final = """
 SELECT id, closing_on, opening, closing, coalesce(number, '') AS number
@@ -56,7 +60,7 @@ async def check_statements(
     may be booked twice, and people are told that too.
     """
     statements, account = list(shelf.touched), shelf.account
-    if not statements:
+    if not statements and not shelf.doubted:
         return
     doubled = [_overlap(one, currency) for one in shelf.statements if _may_be_known(one, shelf)]
     broken = [_break(one, currency) for one in statements if not one.whole]
@@ -64,6 +68,7 @@ async def check_statements(
     await settle_items(connection, ItemKind.STATEMENT_BREAK, whole, outcome=Outcome.RESOLVED, at=at)
     found = [_gap(one, account, currency) for one in await find_gaps(connection, account)]
     doubled += _held(shelf, currency)
+    doubled += _doubted(shelf, currency)
     subjects = {item.subject for item in found}
     there = [row.subject for row in await fetch(connection, _OPEN_GAPS, (gaps_of(account),))]
     gone = [subject for subject in there if subject not in subjects]
@@ -152,6 +157,24 @@ def _held(shelf: Shelf, currency: str) -> list[NewItem]:
             context={"day": day.isoformat(), "entries": len(amounts)},
         )
         for day, amounts in by_day
+    ]
+
+
+def _doubted(shelf: Shelf, currency: str) -> list[NewItem]:
+    """Credits that moved no money, for another format may have told them, by their day."""
+    by_day: dict[date, list[int]] = defaultdict(list)
+    for entry in shelf.doubted:
+        by_day[entry.movement.day].append(entry.movement.signed)
+    return [
+        NewItem(
+            ItemKind.STATEMENT_OVERLAP,
+            f"bank-account/{shelf.account}/credits/{day.isoformat()}",
+            reason=CREDIT_HELD,
+            amount=within_bigint(sum(amounts)),
+            currency=currency,
+            context={"day": day.isoformat(), "entries": len(amounts)},
+        )
+        for day, amounts in sorted(by_day.items())
     ]
 
 

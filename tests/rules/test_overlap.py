@@ -88,3 +88,9 @@ class TestCut:
         assert new(stated(0, 0, 0, 9, "D"), [move(5), move(4)], pages[0]) == [4]
         day = Known(stated(0, 0, 0, 9, "D"), [move(5), move(4)])
         assert new(stated(0, 0, 5, 9, "2"), [move(4)], day) == []
+
+    def test_a_page_that_holds_a_batch_leaves_the_rest_of_it_to_the_next(self) -> None:
+        """P-26: of 8 it stated 5; the page that tells the other 3 is a statement of its own."""
+        page = Known(stated(0, 0, 0, 5, "1"), [move(5, 0, "A"), move(3, 0, "B")])
+        assert new(stated(0, 0, 5, 8, "2"), [move(3, 0, "B")], page) == [3]
+        assert new(stated(0, 0, 0, 8, "D"), [move(5, 0, "A"), move(3, 0, "B")], page) == []

@@ -121,6 +121,13 @@ class TestToldAgain:
         assert told_again(told, known, whole=False) == [None]
         assert told_again(told, known, whole=True) == [0]
 
+    def test_without_references_equal_amounts_go_by_their_days_first(self) -> None:
+        """P-26: what is then said of an entry is said of the right one."""
+        told = [move(day=later(1)), move()]
+        known = [move(reference=None), move(reference=None, day=later(1))]
+        assert told_again(told, known, whole=True) == [1, 0]
+        assert told_again(known[::-1], told[::-1], whole=False) == [1, 0]
+
     def test_a_batch_one_by_one_is_known(self) -> None:
         """P-26."""
         told = [move(40, "X"), move(60, "Z")]

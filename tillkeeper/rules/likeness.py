@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Final
 
+from tillkeeper.rules.nearest import Nearest
 from tillkeeper.rules.sameness import (
     DAYS_APART_MAX,
     Found,
@@ -45,6 +46,17 @@ def other_page(identity: Identity, first: date, known: Known) -> bool:
         and None not in (identity.opening_on, known.identity.opening_on)
         and identity.opening_on == known.identity.opening_on
     )
+
+
+def leaves(known: Known, identity: Identity, told: Sequence[Movement]) -> bool:
+    """Whether ``told`` joins a statement whose balances leave as much to another one.
+
+    So does one that holds a batch of which it stated a piece.
+    """
+    if known.identity.closing != identity.opening and known.identity.opening != identity.closing:
+        return False
+    missing = known.identity.closing - known.identity.opening - total(known.entries)
+    return missing * total(told) < 0 and abs(missing) >= abs(total(told))
 
 
 def certain(told: Sequence[Movement], known: Sequence[Movement], other_period: bool) -> bool:
@@ -107,30 +119,55 @@ def pairs(told: Sequence[Movement], known: Sequence[Movement], *, apart: int = 0
     A day may be off where a notification told the entry first.
     """
     found: Found = [None] * len(told)
-    taken: set[int] = set()
-    by_amount: dict[int, list[int]] = defaultdict(list)
+    amounts = {one.signed for one in told} & {one.signed for one in known}
+    left = Nearest()
     for place, one in enumerate(known):
-        by_amount[one.signed].append(place)
+        if one.signed in amounts:
+            for key in _kept_under(one):
+                left.add(key, one.day, place)
+    asked = [n for n, one in enumerate(told) if one.signed in amounts]
     for strict in (True, False):
-        for n, one in enumerate(told):
-            if found[n] is not None:
+        for n in asked:
+            one = told[n]
+            if found[n] is not None or (strict and one.reference is None):
                 continue
-            likes = [p for p in by_amount[one.signed] if p not in taken]
-            likes = [p for p in likes if _alike(one, known[p], strict=strict, most=apart)]
-            if likes:
-                best = min(likes, key=lambda p: (abs((known[p].day - one.day).days), p))
-                found[n] = best
-                taken.add(best)
+            ways = (left.within(*way) for way in _sought(one, strict=strict, most=apart))
+            best = min(filter(None, ways), default=None)
+            if best is not None:
+                found[n] = best[1]
+                left.take(best[1])
     return found
 
 
-def _alike(told: Movement, known: Movement, *, strict: bool, most: int) -> bool:
-    apart = abs((told.day - known.day).days)
-    if not told.dated or not known.dated:
-        apart = 0
-    if told.reference is not None and told.reference == known.reference:
-        return apart <= (DAYS_APART_MAX if known.early else most)
-    return not strict and apart <= most and None in (told.reference, known.reference)
+def _kept_under(known: Movement) -> Iterator[Hashable]:
+    """The keys of a known entry: its reference, and that it may have any or has none."""
+    yield known.signed, _ANY, known.dated
+    if known.reference is None:
+        yield known.signed, None, known.dated
+    else:
+        yield known.signed, known.reference, known.dated, known.early
+
+
+def _sought(
+    told: Movement, *, strict: bool, most: int
+) -> Iterator[tuple[Hashable, date, int | None]]:
+    """The keys that a told entry may be known under, and how far from its day.
+
+    A day may be off where a notification told the entry first; what has no day has any.
+    """
+    for dated in (True, False):
+        sure = dated and told.dated
+        if strict:
+            for early in (True, False):
+                key = told.signed, told.reference, dated, early
+                yield key, told.day, (DAYS_APART_MAX if early else most) if sure else None
+        else:
+            reference = _ANY if told.reference is None else None
+            yield (told.signed, reference, dated), told.day, most if sure else None
+
+
+_ANY: Final = ("any",)
+"""Stands for whichever reference."""
 
 
 def total(entries: Sequence[Movement]) -> int:
@@ -146,7 +183,7 @@ def first_told(identity: Identity, told: Sequence[Movement]) -> date:
 
 def begins(known: Known) -> date:
     """The first day of which the statement tells."""
-    return min(first_day(known.identity), *days_of(known))
+    return min([first_day(known.identity), *days_of(known)])
 
 
 def days_of(known: Known) -> list[date]:
@@ -192,19 +229,20 @@ def slices_of(place: int, known: Known, days: Sequence[date] | None = None) -> l
 
 def trails(slices: Sequence[Slice], start: int) -> Iterator[list[Slice]]:
     """Ways through slices of different statements that begin at ``start``."""
-    steps: list[list[Slice]] = [[one] for one in slices if one.start == start]
-    tried = 0
-    while steps and tried < _TRAILS_MAX:
-        tried += 1
+    follow: dict[int, list[Slice]] = defaultdict(list)
+    for one in slices:
+        follow[one.start].append(one)
+    steps = [[one] for one in follow.get(start, ())]
+    left = _STEPS_MAX
+    while steps and left > 0:
+        del steps[:-left]
         trail = steps.pop()
         yield trail
+        left -= len(trail)
         used = {one.statement for one in trail}
-        steps.extend(
-            [*trail, one]
-            for one in slices
-            if one.start == trail[-1].end and one.statement not in used
-        )
+        after = (one for one in follow.get(trail[-1].end, ()) if one.statement not in used)
+        steps.extend([*trail, one] for one in after)
 
 
-_TRAILS_MAX: Final = 10_000
-"""Ways through the pages of one day that are tried: a hostile file may hold any number."""
+_STEPS_MAX: Final = 20_000
+"""Steps on ways through the pages of one day that are tried: a hostile file may hold any number."""

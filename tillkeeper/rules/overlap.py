@@ -27,6 +27,7 @@ from tillkeeper.rules.likeness import (
     days_of,
     first_told,
     in_form,
+    leaves,
     other_page,
     own_days,
     pairs,
@@ -184,7 +185,7 @@ def _by_longer(identity: Identity, told: Sequence[Movement], known: Sequence[Kno
         if first < begin or len(one.entries) < len(told):
             continue
         found = pairs(told, one.entries)
-        if None in found:
+        if None in found or leaves(one, identity, told):
             continue
         if begin < first and last < one.identity.closing_on and one.whole:
             sure = True
@@ -381,6 +382,8 @@ class _Days:
         that is not told has a day outside the told statement.
         """
         days = days_of(known)
+        if not any(one.early for one in known.entries):
+            return days
         begin = begins(known)
         inside = [one for one in self._told if begin <= one.day <= known.identity.closing_on]
         paired = {n: inside[place].day for place, n in enumerate(pairs(inside, known.entries))}

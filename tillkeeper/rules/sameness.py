@@ -14,12 +14,15 @@ from datetime import date, timedelta
 from typing import Final
 
 from tillkeeper.contracts.bank import FileKind
+from tillkeeper.rules.nearest import Nearest
 
 DAYS_APART_MAX: Final = 5
 """A notification and the statement may name days that differ so much: booking or value day."""
 
 STATEMENT_KINDS: Final = (FileKind.CAMT_053, FileKind.MT940)
 """Whose statements with both balances are the bank's word; all else is a notification."""
+
+_SWIFT: Final = (FileKind.MT940, FileKind.MT942)
 
 _NO_REFERENCES: Final = frozenset({"", "NONREF", "NOTPROVIDED"})
 
@@ -77,6 +80,11 @@ def meaningful_reference(reference: str | None) -> str | None:
     """The reference, or None where the bank wrote that it gives none."""
     compact = "".join((reference or "").split())
     return None if compact.upper() in _NO_REFERENCES else compact
+
+
+def other_format(one: str, other: str) -> bool:
+    """Whether files of these kinds write references in forms of their own: camt here, MT there."""
+    return "" not in (one, other) and (one in _SWIFT) != (other in _SWIFT)
 
 
 def same_statement(told: Identity, known: Identity) -> bool:
@@ -148,14 +156,16 @@ def leads_back(told: Identity, known: Sequence[Identity]) -> bool:
 
     Only then may another statement of the day move the same between the same balances.
     """
+    ways: dict[int, list[int]] = defaultdict(list)
+    for one in known:
+        if one.closing_on == told.closing_on:
+            ways[one.opening].append(one.closing)
     reached, waiting = {told.closing}, [told.closing]
     while waiting:
-        balance = waiting.pop()
-        for one in known:
-            on_day = one.closing_on == told.closing_on and one.opening == balance
-            if on_day and one.closing not in reached:
-                reached.add(one.closing)
-                waiting.append(one.closing)
+        for balance in ways.pop(waiting.pop(), ()):
+            if balance not in reached:
+                reached.add(balance)
+                waiting.append(balance)
     return told.opening in reached
 
 
@@ -175,8 +185,9 @@ def told_again(told: Sequence[Movement], known: Sequence[Movement], *, whole: bo
     pairing = _Pairing(told, known)
     pairing.pair(lambda one: (one.signed, one.reference, one.day))
     pairing.pair(lambda one: (one.signed, one.reference))
-    pairing.pair(lambda one: one.signed, told_if=lambda one: one.reference is None)
-    pairing.pair(lambda one: one.signed, known_if=lambda one: one.reference is None)
+    for key in (_by_day, lambda one: one.signed):
+        pairing.pair(key, told_if=_unnamed)
+        pairing.pair(key, known_if=_unnamed)
     if whole and pairing.known_left:
         for place in pairing.told_left:
             pairing.found[place] = pairing.known_left[0]
@@ -241,16 +252,16 @@ def _by_day(one: Movement) -> Hashable:
     return one.signed, one.day
 
 
-def _apart(told: Movement, known: Movement) -> int:
-    return abs((told.day - known.day).days) if told.dated and known.dated else 0
-
-
 def _agree(told: object, known: object) -> bool:
     return told is None or known is None or told == known
 
 
 def _any(_one: Movement) -> bool:
     return True
+
+
+def _unnamed(one: Movement) -> bool:
+    return one.reference is None
 
 
 _If = Callable[[Movement], bool]
@@ -302,29 +313,27 @@ class _Pairing:
     ) -> None:
         """Pair equal amounts with a mark in common, the nearest days first."""
         amounts = {self._told[place].signed for place in self.told_left}
-        known: dict[Hashable, list[int]] = defaultdict(list)
+        known = Nearest()
         for place in self.known_left:
             one = self._known[place]
             if one.signed in amounts and one.likeness is not None:
                 for mark in marks(one.likeness()):
-                    known[one.signed, mark].append(place)
-        if not known:
-            return
-        near = []
-        for place in self.told_left:
+                    known.add((one.signed, mark), one.day if one.dated else None, place)
+        asked: dict[int, list[Hashable]] = {}
+        for place in self.told_left if known else ():
             one = self._told[place]
-            if one.likeness is None or not told_if(one):
-                continue
-            for mark in marks(one.likeness()):
-                for other in known.get((one.signed, mark), ()):
-                    apart = _apart(one, self._known[other])
-                    if apart <= DAYS_APART_MAX:
-                        near.append((apart, place, other))
-        taken: set[int] = set()
-        for _, place, other in sorted(near):
-            if self.found[place] is None and other not in taken:
-                self.found[place] = other
-                taken.add(other)
+            if one.likeness is not None and told_if(one):
+                keys = [(one.signed, mark) for mark in marks(one.likeness())]
+                asked[place] = [key for key in keys if key in known]
+        taken = set()
+        for apart in range(DAYS_APART_MAX + 1):
+            for place in [one for one in asked if asked[one] and self.found[one] is None]:
+                one = self._told[place]
+                other = known.apart(asked[place], one.day if one.dated else None, apart)
+                if other is not None:
+                    self.found[place] = other
+                    known.take(other)
+                    taken.add(other)
         self.told_left = [place for place in self.told_left if self.found[place] is None]
         self.known_left = [place for place in self.known_left if place not in taken]
 
