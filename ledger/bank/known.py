@@ -15,6 +15,7 @@ from typing import Any, Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ledger.bank.kept import Entry, Statement
+from ledger.bank.questions import lumps_near, lumps_of, within
 from ledger.bank.rows import open_said
 from ledger.bank.shelf import Shelf
 from ledger.bank.told import Telling, likeness_of, likeness_of_part, part_reference
@@ -56,7 +57,7 @@ SELECT id, kind, identifier, number, opening, opening_on, closing, closing_on, f
  ORDER BY id"""
 
 _COLUMNS: Final = """
-SELECT id, side, amount, day, dated, reference_digest, parts, adds_up, statement, file
+SELECT id, side, amount, day, dated, reference_digest, parts, adds_up, statement, file, lump
   FROM bank_entries"""
 
 _STATED: Final = f"{_COLUMNS} WHERE statement = ANY($1::bigint[])"
@@ -74,6 +75,10 @@ _BARE: Final = f"""{_COLUMNS}
 # May be what a notification tells under another reference.
 _LIKELY: Final = f"""{_COLUMNS}
  WHERE account = $1 AND day BETWEEN $2 AND $3 AND amount = ANY($4::bigint[])"""
+
+# Whatever may stand in a lump of these days.
+_FREE: Final = f"""{_COLUMNS}
+ WHERE account = $1 AND day = ANY($2::date[]) AND (statement IS NULL OR lump IS NOT NULL)"""
 
 # All of these days, where a notification may tell it whole.
 _DAYS: Final = f"{_COLUMNS} WHERE account = $1 AND day = ANY($2::date[])"
@@ -120,6 +125,8 @@ async def read_shelf(
         for row in await fetch(connection, _STATEMENTS, (account, *period))
     ]
     near += await _half_stated(connection, account, stated)
+    asked = await _in_question(connection, account, tellings, {row.id for row in near} | set(bare))
+    bare = sorted({*bare, *(row.statement for row in asked)})
     near += await fetch(connection, _OF_LUMPS, (bare,)) if bare else []
     statements = {row.id: Statement(row.id, Identity(*row[1:8])) for row in near}
     files = {row.id: row.file for row in near}
@@ -128,21 +135,42 @@ async def read_shelf(
         *await _unstated(connection, account, stated),
         *await _told_early(connection, account, early),
         *await _days(connection, account, tellings),
+        *await _free(connection, account, {row.day for row in asked}),
         *lumps,
     ):
         rows[row.id] = row
     nameless = {row.id for row in lumps}
-    entries = []
+    questions = lumps_of(ring, asked, statements)
+    entries = list(questions.values())
     for _, row in sorted(rows.items()):
         entry = _entry(row, statements)
         entry.early = row.file != files.get(row.statement, row.file)
         entry.nameless = row.id in nameless
         entries.append(entry)
-        if row.statement in statements:
+        if row.lump in questions:
+            within(entry, questions[row.lump])
+        elif row.statement in statements:
             statements[row.statement].entries.append(entry)
-    await _know_likeness(connection, ring, entries, tellings)
-    await _know_pieces(connection, ring, entries, tellings)
+    told = [entry for entry in entries if entry.question is None]
+    await _know_likeness(connection, ring, told, tellings)
+    await _know_pieces(connection, ring, told, tellings)
     return Shelf(account, statements.values(), entries)
+
+
+async def _in_question(
+    connection: AsyncConnection, account: int, tellings: Sequence[Telling], near: set[int]
+) -> list[Any]:
+    """Lumps near what is told, and all that they are weighed with."""
+    told = [movement for one in tellings for movement in _movements(one)]
+    if not told and not near:
+        return []
+    span = _window(told)[1:] if told else (date.max, date.min)
+    return await lumps_near(connection, account, near, span)
+
+
+async def _free(connection: AsyncConnection, account: int, days: set[date]) -> list[Any]:
+    """What was notified of the days of lumps in question."""
+    return await fetch(connection, _FREE, (account, sorted(days))) if days else []
 
 
 def _period(telling: Telling) -> tuple[date, date, date, date] | None:

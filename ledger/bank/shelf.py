@@ -12,11 +12,10 @@ from dataclasses import replace
 from datetime import date
 from typing import Final
 
-from ledger.bank.kept import Entry, Statement
-from ledger.bank.lumps import detailed, in_pieces, waiting
+from ledger.bank.kept import Entry, Question, Statement
+from ledger.bank.lumps import by_lump, detailed, proves, stand_in, waiting, weigh
 from ledger.bank.told import Telling, ToldEntry
 from tillkeeper.contracts.bank import BankTransaction
-from tillkeeper.rules.continuity import difference
 from tillkeeper.rules.likeness import Known, pairs
 from tillkeeper.rules.overlap import Cut, cut
 from tillkeeper.rules.sameness import (
@@ -56,9 +55,12 @@ class Shelf:
         self.linked: list[Entry] = []
         self.detailed: list[Entry] = []
         self.touched: dict[Statement, None] = {}
-        self.held: list[ToldEntry] = []
+        self.questions: list[Entry] = []
+        self.answered: dict[int, tuple[Entry, str | None]] = {}
+        self.tentative: dict[Entry, None] = {}
         for entry in entries:
             self._keep(entry)
+        self.tentative.update(dict.fromkeys(e for e in self._entries if e.within is not None))
 
     def take(self, telling: Telling) -> None:
         """Compare a telling with what is known, and remember what it tells first."""
@@ -94,43 +96,24 @@ class Shelf:
                 continue
             stated = telling.identity is not None
             told += [p for p in one.pieces if stated or p.movement.reference is not None]
-        return self._lumps_apart(replace(telling, entries=tuple(told)))
+        return replace(telling, entries=tuple(told))
 
-    def _lumps_apart(self, telling: Telling) -> Telling:
-        """A statement's telling, with each lump in pieces that was notified in pieces before."""
-        told, identity = telling.entries, telling.identity
-        if identity is None or not any(one.nameless for one in told):
-            return telling
-        back = leads_back(identity, [one.identity for one in self.statements])
-        same = (one for one in self.statements if same_statement(identity, one.identity))
-        again = None if back else next(same, None)
-        found, among = self._told_by(told, again, whole=False)
-        claimed = {among[place] for place in found if place is not None}
-        free = [
-            e for e in self._entries
-            if e not in claimed and (e.statement is None or (e.statement is again and e.early))
-        ]  # fmt: skip
-        days = {(entry.day, entry.signed > 0) for entry in free}
-        new = [
-            n for n, place in enumerate(found)
-            if place is None and (told[n].movement.day, told[n].movement.signed > 0) in days
-            and not self._stands(told[n])
-        ]  # fmt: skip
-        moved = sum(one.movement.signed for one in told)
-        whole = difference(identity.opening, moved, identity.closing) == 0
-        apart = in_pieces(told, new, [entry.movement for entry in free], whole=whole)
-        self.held += apart.held
-        return replace(telling, entries=tuple(apart.entries))
-
-    def _stands(self, told: ToldEntry) -> bool:
-        """Whether a statement may have told the entry before, as it is."""
-        one = told.movement
-        apart = 0 if one.reference is None else DAYS_APART_MAX
-        return any(
-            known.statement is not None and one.reference in (known.reference, None)
-            and abs((known.day - one.day).days) <= apart
-            for known in self._by_amount.get(one.signed, ())
-        )  # fmt: skip
+    def weigh(self) -> None:
+        """Look at the lumps in question, once all tellings are taken: what is sure is an entry."""
+        for lump in weigh(self.questions, self._entries):
+            question, lump.question = lump.question, None
+            if question is not None and question.id is not None:
+                self.answered[question.id] = lump, question.word
+                self.new_entries.append(lump)
+            if lump.statement is not None:
+                self.touched[lump.statement] = None
+        self.new_entries = [one for one in self.new_entries if one.question is None]
+        self.questions = [one for one in self.questions if one.question is not None]
+        for lump in self.questions:
+            pieces = [] if lump.question is None else lump.question.pieces
+            self.tentative.update(dict.fromkeys(pieces))
+            if lump.statement is not None:
+                self.touched[lump.statement] = None
 
     def _singles(self, batch: ToldEntry) -> list[Movement]:
         """Entries that may be pieces of a batch."""
@@ -249,8 +232,9 @@ class Shelf:
         Pieces that make up a stated lump of which nothing is said are its details.
         """
         new = [n for n, place in enumerate(found) if place is None]
-        lumps = [entry for entry in self._entries if entry.nameless]
-        known = (entry.movement for entry in self._entries)
+        booked = [entry for entry in self._entries if entry.question is None]
+        lumps = [entry for entry in booked if entry.nameless]
+        known = (entry.movement for entry in booked)
         found, among = list(found), [*among, _KNOWN]
         waits = waiting(told, new, [entry.movement for entry in lumps], known)
         for n in waits:
@@ -312,25 +296,51 @@ class Shelf:
         *,
         statement: Statement | None,
     ) -> None:
+        lumps: dict[Entry, list[ToldEntry]] = defaultdict(list)
         for one, place in zip(told, found, strict=True):
             if place is None:
                 self._add(one, statement)
                 continue
             entry = among[place]
+            if entry.question is not None:
+                lumps[entry].append(one)
+                continue
             if statement is not None and entry.statement is None:
-                entry.statement = statement
+                entry.statement, entry.within = statement, None
                 entry.early = True
                 statement.entries.append(entry)
                 self.linked.append(entry)
             if entry.parts == 0 and one.details and entry.signed == one.movement.signed:
                 self._detail(entry, one.details, adds_up=one.adds_up)
+        for lump, those in by_lump(lumps).items():
+            self._retell(lump, those)
+
+    def _retell(self, lump: Entry, told: Sequence[ToldEntry]) -> None:
+        """A lump in question is told again: in pieces that prove what it is, or with more words."""
+        parts = [part for one in told for part in (one.pieces or (one,))]
+        free = [e for e in self._alike(parts) if e.statement is None and e.question is None]
+        movements = _movements(parts), [entry.movement for entry in free]
+        paired = pieces_told(*movements, people=False)
+        if proves(lump, told, paired):
+            known = [
+                self._add(part, None) if place is None else free[place]
+                for part, place in zip(parts, paired, strict=True)
+            ]
+            stand_in(lump, known)
+            self.tentative.update(dict.fromkeys(known))
+        elif told[0].details and not lump.details and told[0].movement.signed == lump.signed:
+            one = told[0]
+            lump.details, lump.parts, lump.adds_up = one.details, len(one.details), one.adds_up
+            if lump.question is not None:
+                lump.question.retold = True
 
     def _detail(self, entry: Entry, parts: tuple[BankTransaction, ...], *, adds_up: bool) -> None:
         entry.details, entry.parts, entry.adds_up = parts, len(parts), adds_up
         self.detailed.append(entry)
 
-    def _add(self, told: ToldEntry, statement: Statement | None) -> None:
+    def _add(self, told: ToldEntry, statement: Statement | None) -> Entry:
         movement = told.movement
+        asked = statement is not None and told.nameless and movement.dated
         entry = Entry(
             id=None,
             signed=movement.signed,
@@ -345,15 +355,19 @@ class Shelf:
             details=told.details,
             pieces=_movements(told.pieces),
             nameless=told.nameless,
+            question=Question() if asked else None,
         )
         if statement is not None:
             statement.entries.append(entry)
         self._keep(entry)
         self.new_entries.append(entry)
+        return entry
 
     def _keep(self, entry: Entry) -> None:
         self._entries.append(entry)
         self._by_amount[entry.signed].append(entry)
+        if entry.question is not None:
+            self.questions.append(entry)
         if entry.pieces:
             self._batches.append(entry)
 

@@ -102,6 +102,7 @@ async def stage_file(
         shelf = await read_shelf(connection, book.ring, account, tellings)
         for telling in tellings:
             shelf.take(telling)
+        shelf.weigh()
         await Writer(connection, book.ring, ready, digest).write(shelf)
         await check_statements(connection, shelf, currency, at=at)
         new += len(shelf.new_entries)

@@ -59,8 +59,10 @@ async def check_statements(
     if not statements:
         return
     doubled = [_overlap(one, currency) for one in shelf.statements if _may_be_known(one, shelf)]
-    broken = [_break(one, currency) for one in statements if not one.whole]
-    whole = [break_of(one.id or 0) for one in statements if one.whole]
+    broken = [_break(one, currency) for one in statements if _missing(one)]
+    whole = [break_of(one.id or 0) for one in statements if not _missing(one)]
+    overlap, clear = ItemKind.STATEMENT_OVERLAP, _clear(shelf)
+    await settle_items(connection, overlap, clear, outcome=Outcome.RESOLVED, at=at)
     await settle_items(connection, ItemKind.STATEMENT_BREAK, whole, outcome=Outcome.RESOLVED, at=at)
     found = [_gap(one, account, currency) for one in await find_gaps(connection, account)]
     doubled += _held(shelf, currency)
@@ -91,18 +93,26 @@ def _figures(item: NewItem) -> tuple[object, ...]:
     return item.kind.value, item.subject, item.amount, item.context.get("opening_minor")
 
 
+def _missing(statement: Statement) -> int:
+    """What its entries in the book lack for its closing balance, in signed minor units."""
+    return difference(statement.identity.opening, _booked(statement), statement.identity.closing)
+
+
+def _booked(statement: Statement) -> int:
+    return sum(entry.signed for entry in statement.booked)
+
+
 def _break(statement: Statement, currency: str) -> NewItem:
     said = statement.identity
-    missing = difference(said.opening, statement.total, said.closing)
     return NewItem(
         ItemKind.STATEMENT_BREAK,
         break_of(statement.id or 0),
-        amount=within_bigint(missing),
+        amount=within_bigint(_missing(statement)),
         currency=currency,
         context={
             "day": said.closing_on.isoformat(),
             "opening_minor": said.opening,
-            "entries_minor": statement.total,
+            "entries_minor": _booked(statement),
             "closing_minor": said.closing,
         },
     )
@@ -136,23 +146,39 @@ def _overlap(statement: Statement, currency: str) -> NewItem:
     )
 
 
+def lump_of(lump: int) -> str:
+    """The subject of a lump that is held."""
+    return f"lump/{lump}"
+
+
 def _held(shelf: Shelf, currency: str) -> list[NewItem]:
-    """Lumps that moved no money, for it may be in the book in pieces, by the day they name."""
-    days = sorted({entry.movement.day for entry in shelf.held})
-    by_day = [
-        (day, [e.movement.signed for e in shelf.held if e.movement.day == day]) for day in days
-    ]
+    """Lumps that moved no money, for they may be in the book in pieces."""
     return [
         NewItem(
             ItemKind.STATEMENT_OVERLAP,
-            f"bank-account/{shelf.account}/lumps/{day.isoformat()}",
+            lump_of(lump.question.id),
             reason=LUMP_HELD,
-            amount=within_bigint(sum(map(abs, amounts))),
+            amount=abs(lump.signed),
             currency=currency,
-            context={"day": day.isoformat(), "entries": len(amounts)},
+            context={
+                "day": lump.day.isoformat(),
+                "side": "credit" if lump.signed > 0 else "debit",
+                "statement": lump.statement.id if lump.statement else None,
+            },
         )
-        for day, amounts in by_day
+        for lump in shelf.questions
+        if lump.question is not None and lump.question.id and lump.question.held
     ]
+
+
+def _clear(shelf: Shelf) -> list[str]:
+    """The subjects of lumps that were looked at and are not held any more."""
+    explained = [
+        lump.question.id
+        for lump in shelf.questions
+        if lump.question is not None and lump.question.id and not lump.question.held
+    ]
+    return [lump_of(lump) for lump in (*explained, *shelf.answered)]
 
 
 def _gap(gap: Gap, account: int, currency: str) -> NewItem:
