@@ -111,9 +111,14 @@ SELECT DISTINCT ON (t.entry) t.entry, t.part, t.said_sealed, a.number, f.kind
 
 
 async def read_shelf(
-    connection: AsyncConnection, ring: KeyRing, account: int, tellings: Sequence[Telling]
+    connection: AsyncConnection,
+    ring: KeyRing,
+    account: int,
+    tellings: Sequence[Telling],
+    *,
+    on: date | None = None,
 ) -> Shelf:
-    """All of the account that these tellings may tell again."""
+    """All of the account that these tellings may tell again; and the lumps of the day ``on``."""
     stated = [m for one in tellings if one.identity is not None for m in _movements(one)]
     early = [m for one in tellings if one.identity is None for m in _movements(one)]
     periods = sorted({p for one in tellings if (p := _period(one)) is not None})
@@ -125,7 +130,9 @@ async def read_shelf(
         for row in await fetch(connection, _STATEMENTS, (account, *period))
     ]
     near += await _half_stated(connection, account, stated)
-    asked = await _in_question(connection, account, tellings, {row.id for row in near} | set(bare))
+    movements = [*stated, *early]
+    span = _window(movements)[1:] if movements else (on or date.max, on or date.min)
+    asked = await lumps_near(connection, account, {*bare, *(row.id for row in near)}, span)
     bare = sorted({*bare, *(row.statement for row in asked)})
     near += await fetch(connection, _OF_LUMPS, (bare,)) if bare else []
     statements = {row.id: Statement(row.id, Identity(*row[1:8])) for row in near}
@@ -155,17 +162,6 @@ async def read_shelf(
     await _know_likeness(connection, ring, told, tellings)
     await _know_pieces(connection, ring, told, tellings)
     return Shelf(account, statements.values(), entries)
-
-
-async def _in_question(
-    connection: AsyncConnection, account: int, tellings: Sequence[Telling], near: set[int]
-) -> list[Any]:
-    """Lumps near what is told, and all that they are weighed with."""
-    told = [movement for one in tellings for movement in _movements(one)]
-    if not told and not near:
-        return []
-    span = _window(told)[1:] if told else (date.max, date.min)
-    return await lumps_near(connection, account, near, span)
 
 
 async def _free(connection: AsyncConnection, account: int, days: set[date]) -> list[Any]:

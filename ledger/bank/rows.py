@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ledger.bank.kept import Entry, Statement
 from ledger.bank.naming import payment_in, payments_in
 from ledger.bank.questions import write_questions
-from ledger.bank.ready import Ready
+from ledger.bank.ready import Words
 from ledger.bank.shelf import Shelf
 from ledger.engine import copy_rows, execute, fetch
 from ledger.payments import OTHER_REASON
@@ -76,7 +76,7 @@ class Writer:
 
     connection: AsyncConnection
     ring: KeyRing
-    ready: Ready
+    ready: Words
     digest: str
 
     async def write(self, shelf: Shelf) -> None:

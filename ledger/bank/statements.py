@@ -17,7 +17,7 @@ from ledger.bank.rows import within_bigint
 from ledger.bank.shelf import Shelf
 from ledger.engine import fetch
 from ledger.workitems import NewItem, open_items, settle_items
-from tillkeeper.contracts.workitem import ItemKind, Outcome
+from tillkeeper.contracts.workitem import LUMPS, ItemKind, Outcome
 from tillkeeper.rules.continuity import Gap, Stated, difference, gaps
 from tillkeeper.rules.likeness import Known, pairs, unnamed
 
@@ -48,9 +48,11 @@ def break_of(statement: int) -> str:
 
 
 async def check_statements(
-    connection: AsyncConnection, shelf: Shelf, currency: str, *, at: datetime
+    connection: AsyncConnection, shelf: Shelf, currency: str, *, at: datetime, but: str = ""
 ) -> None:
     """Open what does not hold in the account's statements, settle what holds again.
+
+    The item of the subject ``but`` is left to whoever decides it.
 
     What nets to nothing contradicts no balance: where another statement may have told all of it, it
     may be booked twice, and people are told that too.
@@ -61,7 +63,8 @@ async def check_statements(
     doubled = [_overlap(one, currency) for one in shelf.statements if _may_be_known(one, shelf)]
     broken = [_break(one, currency) for one in statements if _missing(one)]
     whole = [break_of(one.id or 0) for one in statements if not _missing(one)]
-    overlap, clear = ItemKind.STATEMENT_OVERLAP, _clear(shelf)
+    clear = [subject for subject in _clear(shelf) if subject != but]
+    overlap = ItemKind.STATEMENT_OVERLAP
     await settle_items(connection, overlap, clear, outcome=Outcome.RESOLVED, at=at)
     await settle_items(connection, ItemKind.STATEMENT_BREAK, whole, outcome=Outcome.RESOLVED, at=at)
     found = [_gap(one, account, currency) for one in await find_gaps(connection, account)]
@@ -148,7 +151,7 @@ def _overlap(statement: Statement, currency: str) -> NewItem:
 
 def lump_of(lump: int) -> str:
     """The subject of a lump that is held."""
-    return f"lump/{lump}"
+    return f"{LUMPS}{lump}"
 
 
 def _held(shelf: Shelf, currency: str) -> list[NewItem]:
