@@ -130,7 +130,7 @@ async def book_entries(
 async def book_these(
     connection: AsyncConnection, receiver: Receiver, ids: Sequence[int], digest: str, at: datetime
 ) -> None:
-    """Book entries of which people have said what they are; ``digest`` is the file that told them."""
+    """Book entries of which people said what they are; ``digest`` is the file that told them."""
     entries = await entries_of(connection, ids)
     batch = await _Batch.open(connection, receiver, entries, _File(digest, at))
     await batch.book(entries)

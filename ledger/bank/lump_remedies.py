@@ -1,6 +1,7 @@
-"""What people decide about a lump that is held: it is what was notified, or money of its own (P-26).
+"""What people decide about a held lump: it is what was notified, or money of its own (P-26).
 
-Promises that a lump leaves its question once. Callers hold the item; the account's row comes first.
+Promises that a lump is decided while it is in question only. Callers hold the item; the account's
+row comes before it.
 """
 
 from __future__ import annotations

@@ -55,19 +55,21 @@ def _weigh(lumps: Sequence[Entry], pieces: list[Entry], work: Work) -> list[Entr
             pieces = [one for one in pieces if one.within is not lump]
         else:
             asked.append((lump, question))
-    found = explain([_size(lump) for lump, _ in asked], list(map(_size, pieces)), work)
+    sizes = [_size(lump) for lump, _ in asked]
+    found = explain(sizes, list(map(_size, pieces)), work)
     one_home = len({lump.statement for lump, _ in asked}) == 1
     sure = {
         n: some for n, some in found.pieces.items()
-        if _whole(asked[n][0]) and (one_home or sum(map(_size, (pieces[p] for p in some)))
-                                    == _size(asked[n][0]))
+        if _whole(asked[n][0])
+        and (one_home or sum(_size(pieces[place]) for place in some) == sizes[n])
     }  # fmt: skip
     used = {place for some in sure.values() for place in some}
-    least = min((_size(one) for n, one in enumerate(pieces) if n not in used), default=None)
+    left = [_size(one) for n, one in enumerate(pieces) if n not in used]
+    least = min(left, default=max(sizes, default=0) + 1)
     for n, (lump, question) in enumerate(asked):
         if n in sure:
             _say(lump, question, [pieces[place] for place in sure[n]])
-        elif n in found.pieces or n in found.doubtful or (least or _size(lump) + 1) <= _size(lump):
+        elif n in found.pieces or n in found.doubtful or least <= sizes[n]:
             _say(lump, question, None)
         else:
             own.append(lump)

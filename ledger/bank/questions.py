@@ -43,7 +43,8 @@ UPDATE bank_lumps l SET state = c.state, word = c.word, entry = c.entry
 
 _RETOLD: Final = """
 UPDATE bank_lumps l SET adds_up = r.adds_up, said_sealed = r.said
-  FROM unnest($1::bigint[], $2::boolean[], $3::bytea[]) AS r (id, adds_up, said) WHERE l.id = r.id"""
+  FROM unnest($1::bigint[], $2::boolean[], $3::bytea[]) AS r (id, adds_up, said)
+ WHERE l.id = r.id"""
 
 _STAND: Final = """
 UPDATE bank_entries e SET statement = s.statement, lump = s.lump
@@ -124,8 +125,10 @@ async def write_questions(
             [_said(ring, lump, question) for lump, question in retold],
         )  # fmt: skip
         await execute(connection, _RETOLD, columns)
-    old = [(question.id, _state(question), question.word, None)
-           for _, question in asked if question.id]  # fmt: skip
+    old: list[tuple[int, str, str | None, int | None]] = [
+        (question.id, _state(question), question.word, None)
+        for _, question in asked if question.id
+    ]  # fmt: skip
     old += [(number, "BOOKED", word, lump.id) for number, (lump, word) in shelf.answered.items()]
     if old:
         await execute(connection, _WEIGHED, tuple(map(list, zip(*old, strict=True))))

@@ -19,7 +19,6 @@ from tillkeeper.contracts.bank import BankTransaction
 from tillkeeper.rules.likeness import Known, pairs
 from tillkeeper.rules.overlap import Cut, cut
 from tillkeeper.rules.sameness import (
-    DAYS_APART_MAX,
     Found,
     Identity,
     Movement,
@@ -198,17 +197,19 @@ class Shelf:
             for one in self.statements
             if equal_balances(identity, one.identity)
         ]
+        back = leads_back(identity, [one.identity for one in self.statements])
         for one, known in alike:
             if not same_statement(identity, one.identity):
                 continue
             if identity.kind == one.identity.kind:
                 parts = [p for e in one.entries for p in e.pieces if p.reference is not None]
-                other = other_money(movements, [*known, *parts])
+                # A notification may have written the reference in another form.
+                early = any(entry.early for entry in one.entries) and not back
+                other = not early and other_money(movements, [*known, *parts])
             else:
                 other = other_period(identity, movements, one.identity, known)
             if not other:
                 return one
-        back = leads_back(identity, [one.identity for one in self.statements])
         for one, known in alike:
             if issued_again(movements, known):
                 return one

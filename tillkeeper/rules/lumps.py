@@ -26,7 +26,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """By the places that were given: the pieces of each lump that is explained, and what is doubtful.
+    """By the places that were given: the pieces of explained lumps, and what is doubtful.
 
     Where lumps are made up by pieces together, the first of them has all these pieces.
     """
@@ -57,10 +57,7 @@ def explain(lumps: Sequence[int], pieces: Sequence[int], work: Work | None = Non
         return Explained({})
     stock = _stock(pieces)
     ways = _ways(stock, max(lumps), work or Work())
-    if ways is None:
-        made = _by_size(lumps, stock)
-    else:
-        made = _only_ways(lumps, stock, ways)
+    made = _by_size(lumps, stock) if ways is None else _only_ways(lumps, stock, ways)
     found = {n: tuple(sorted(stock[one].pop() for one in some)) for n, some in made.items()}
     left = [place for places in stock.values() for place in places]
     rest = [n for n in range(len(lumps)) if n not in found]

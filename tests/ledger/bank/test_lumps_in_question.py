@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import permutations
-from typing import Any, Final
+from typing import Final
 
 import pytest
 import pytest_asyncio
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ledger.bank.reconciling import reconcile_day
 from ledger.engine import in_transaction
 from tests.ledger.bank.reconciling_support import noon
-from tests.ledger.bank.telling import DAY, Balances, Line, bank_file
+from tests.ledger.bank.telling import DAY, Balances, Line, bank_file, statement_file
 from tests.ledger.bank.test_lumps import (
     FIRST,
     LUMP,
@@ -27,6 +27,7 @@ from tests.ledger.bank.test_lumps import (
     piece,
     stated,
 )
+from tests.ledger.bank.test_told_apart import at_levels
 from tests.ledger.bank.till import COMPANY, Till
 from tests.ledger.desk_support import Office
 from tillkeeper.contracts.bank import BankFile, FileKind
@@ -57,7 +58,7 @@ def twice(files: Sequence[BankFile], *, at_once: bool) -> list[BankFile]:
     return [*files, *map(again, files)]
 
 
-def orders(files: dict[str, BankFile]) -> Any:
+def orders(files: dict[str, BankFile]) -> pytest.MarkDecorator:
     """A mark for every order of the files, each of them twice."""
     found = {
         f"{', '.join(names)}{'; each at once' if at_once else ''}": twice(
@@ -78,13 +79,14 @@ async def open_work(till: Till) -> set[str]:
 async def clean(till: Till) -> bool:
     """Whether bank and book agree on both days."""
     account = (await till.rows("SELECT id FROM bank_accounts"))[0][0]
-    views = [
-        await in_transaction(
-            till.engine, lambda c, day=day: reconcile_day(c, account, day, at=noon(NEXT))
-        )
-        for day in (DAY, NEXT)
-    ]
-    return not any(view.differences for view in views)
+
+    async def differ(connection: AsyncConnection) -> bool:
+        views = [
+            await reconcile_day(connection, account, one, at=noon(NEXT)) for one in (DAY, NEXT)
+        ]
+        return any(view.differences for view in views)
+
+    return not await in_transaction(till.engine, differ)
 
 
 PAGES: Final = {"notice": NOTICE, "page": stated(OWN), "next page": stated(FIRST, opening=500_000)}
@@ -122,7 +124,9 @@ class TestAnyOrder:
         await till.ask("M1", "R1", 500_000)
         await till.bring(*files)
         await till.ask("M1", "R2", 500_000)
-        await till.bring(*(one.model_copy(update={"digest": f"0{one.digest[1:]}"}) for one in files))
+        await till.bring(
+            *(one.model_copy(update={"digest": f"0{one.digest[1:]}"}) for one in files)
+        )
         assert await till.balances() == {"bank": 1_000_000, "unmatched_receipts": 500_000}
         assert await till.available("M1") == 500_000
         assert await open_work(till) == {"UNMATCHED_RECEIPT"}
@@ -183,6 +187,28 @@ class TestTakenOver:
         await till.bring(stated(LATE, opening=800_000), again(stated(LUMP, kind=FileKind.MT940)))
         assert (await till.balances())["bank"] == 1_300_000
         assert await till.rows("SELECT amount FROM bank_entries WHERE statement IS NULL") == []
+
+    async def test_reference_in_another_form_is_the_same_statement_again(self, till: Till) -> None:
+        """C-02: an MT940 has room for 16 characters; it is told twice after the notification."""
+        long = Line(500_000, "REF00000000000000011", payer=COMPANY)
+        cut = Line(500_000, "REF0000000000000", payer="JIAYI TRADING")
+        told = stated(cut, kind=FileKind.MT940)
+        await till.bring(noticed(long), told, again(told))
+        assert (await till.balances())["bank"] == 500_000
+
+    async def test_batch_that_tells_its_lump_names_a_piece_that_nobody_notified(
+        self, till: Till
+    ) -> None:
+        """C-09: the piece that is known stays; the other one is booked."""
+        parts = ((COMPANY, 500_000), (OTHER, 300_000))
+        batch = statement_file([Line(800_000, parts=parts)], Balances(0, 800_000))
+        await till.ask("M1", "R1", 500_000)
+        await till.bring(NOTICE, stated(LUMP), at_levels(batch, ("E1", "P1"), ("E1", "P2")))
+        assert await till.balances() == {"bank": 800_000, "unmatched_receipts": 300_000}
+        assert await open_work(till) == {"UNMATCHED_RECEIPT"}
+        await till.bring(noticed(SECOND), again(stated(LUMP)))
+        assert (await till.balances())["bank"] == 800_000
+        assert await till.sound()
 
 
 class TestHeld:
