@@ -57,7 +57,8 @@ SELECT id, kind, identifier, number, opening, opening_on, closing, closing_on, f
  ORDER BY id"""
 
 _COLUMNS: Final = """
-SELECT id, side, amount, day, dated, reference_digest, parts, adds_up, statement, file, lump
+SELECT id, side, amount, day, dated, reference_digest, parts, adds_up, statement, file, lump,
+       place LIKE 'lump/%' AS was_lump
   FROM bank_entries"""
 
 _STATED: Final = f"{_COLUMNS} WHERE statement = ANY($1::bigint[])"
@@ -151,7 +152,7 @@ async def read_shelf(
     entries = list(questions.values())
     for _, row in sorted(rows.items()):
         entry = _entry(row, statements)
-        entry.early = row.file != files.get(row.statement, row.file)
+        entry.early = row.file != files.get(row.statement, row.file) and not row.was_lump
         entry.nameless = row.id in nameless
         entries.append(entry)
         if row.lump in questions:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 
 from ledger.bank.kept import Entry, Question, Word
-from ledger.bank.told import ToldEntry
+from ledger.bank.told import ToldEntry, meaningful_id
 from tillkeeper.contracts.bank import BankTransaction
 from tillkeeper.rules.lumps import Work, explain, makes_up
 from tillkeeper.rules.sameness import Found, Movement
@@ -88,6 +88,12 @@ def _say(lump: Entry, question: Question, pieces: list[Entry] | None) -> None:
 
 def _whole(lump: Entry) -> bool:
     return lump.statement is not None and lump.statement.whole
+
+
+def may_sum_up(told: ToldEntry) -> bool:
+    """Whether a statement's entry may be the sum of others: nothing says whose money it is."""
+    ours = any(meaningful_id(part.instruction_id) for part in told.details)
+    return told.nameless and told.movement.dated and not ours
 
 
 def by_lump(found: Mapping[Entry, Sequence[ToldEntry]]) -> dict[Entry, list[ToldEntry]]:

@@ -13,7 +13,7 @@ from datetime import date
 from typing import Final
 
 from ledger.bank.kept import Entry, Question, Statement
-from ledger.bank.lumps import by_lump, detailed, proves, stand_in, waiting, weigh
+from ledger.bank.lumps import by_lump, detailed, may_sum_up, proves, stand_in, waiting, weigh
 from ledger.bank.told import Telling, ToldEntry
 from tillkeeper.contracts.bank import BankTransaction
 from tillkeeper.rules.likeness import Known, pairs
@@ -220,7 +220,7 @@ class Shelf:
         return None
 
     def _notified(self, told: Sequence[ToldEntry]) -> tuple[Found, list[Entry]]:
-        among = self._alike(told)
+        among = [e for e in self._alike(told) if e.question is None or e.reference is not None]
         found = notified(_movements(told), [entry.movement for entry in among])
         found, among = self._in_batches(told, found, among, stated=False)
         return self._waiting(told, found, among)
@@ -341,7 +341,7 @@ class Shelf:
 
     def _add(self, told: ToldEntry, statement: Statement | None) -> Entry:
         movement = told.movement
-        asked = statement is not None and told.nameless and movement.dated
+        asked = statement is not None and may_sum_up(told)
         entry = Entry(
             id=None,
             signed=movement.signed,

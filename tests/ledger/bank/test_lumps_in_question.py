@@ -235,6 +235,28 @@ class TestHeld:
         assert (await till.balances())["bank"] == 1_100_000
         assert await open_work(till) == {"UNMATCHED_RECEIPT"}
 
+    async def test_equal_amount_does_not_give_a_lump_its_words(self, till: Till) -> None:
+        """C-09: the lump has no reference; who is notified may well be stated the day after."""
+        await till.bring(noticed(piece(200_000, "P0")), stated(Line(500_000)), NOTICE)
+        assert (await till.balances())["bank"] == 700_000
+        await till.bring(stated(LATE, opening=500_000))
+        assert (await till.balances())["bank"] == 700_000
+        assert await overlaps(till) == [("STATEMENT_OVERLAP", "LUMP_HELD", "CLOSED", "RESOLVED"),
+                                        OVERLAP]  # fmt: skip
+        late = Line(200_000, "P0", day=NEXT, payer=OTHER)
+        await till.bring(stated(late, opening=1_000_000))
+        assert (await till.balances())["bank"] == 1_200_000
+        assert [row[0] for row in await till.receipts()] == ["UNMATCHED"] * 3
+
+    async def test_debit_that_says_what_ordered_it_is_booked(self, till: Till) -> None:
+        """C-12: it may be a payment of ours."""
+        told = stated(Line(-100_000, "E1"))
+        (part,) = told.transactions
+        ordered = part.model_copy(update={"instruction_id": "I1"})
+        debit = noticed(Line(-70_000, "D1", payer=OTHER))
+        await till.bring(debit, told.model_copy(update={"transactions": (ordered,)}))
+        assert (await till.balances())["bank"] == -170_000
+
     async def test_one_choice_that_is_left_ends_the_question(self, till: Till) -> None:
         """C-09: no file has to tell the statement again."""
         late = Line(300_000, "P2", day=NEXT, payer=OTHER)
