@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 
-from ledger.bank.kept import Entry, Question, Word
+from ledger.bank.kept import Entry, Question, Statement, Word
 from ledger.bank.told import ToldEntry, meaningful_id
 from tillkeeper.contracts.bank import BankTransaction
 from tillkeeper.rules.lumps import Work, explain, makes_up
@@ -57,10 +57,11 @@ def _weigh(lumps: Sequence[Entry], pieces: list[Entry], work: Work) -> list[Entr
             asked.append((lump, question))
     sizes = [_size(lump) for lump, _ in asked]
     found = explain(sizes, list(map(_size, pieces)), work)
+    whole = whole_ones(lump for lump, _ in asked)
     one_home = len({lump.statement for lump, _ in asked}) == 1
     sure = {
         n: some for n, some in found.pieces.items()
-        if _whole(asked[n][0])
+        if asked[n][0].statement in whole
         and (one_home or sum(_size(pieces[place]) for place in some) == sizes[n])
     }  # fmt: skip
     used = {place for some in sure.values() for place in some}
@@ -86,8 +87,9 @@ def _say(lump: Entry, question: Question, pieces: list[Entry] | None) -> None:
         one.within = lump
 
 
-def _whole(lump: Entry) -> bool:
-    return lump.statement is not None and lump.statement.whole
+def whole_ones(lumps: Iterable[Entry]) -> set[Statement | None]:
+    """The statements of these lumps that make their closing balances."""
+    return {one for one in {lump.statement for lump in lumps} if one is not None and one.whole}
 
 
 def may_sum_up(told: ToldEntry) -> bool:
@@ -104,16 +106,15 @@ def by_lump(found: Mapping[Entry, Sequence[ToldEntry]]) -> dict[Entry, list[Told
     made: dict[Entry, list[ToldEntry]] = defaultdict(list)
     for statement in {lump.statement: None for lump in found if lump.statement is not None}:
         lumps = [one for one in statement.entries if one.question is not None]
-        taken = {lump for lump in lumps if [t for t in found.get(lump, ()) if _tells(t, lump)]}
+        taken = {lump for lump in lumps if any(_tells(one, lump) for one in found.get(lump, ()))}
         free: dict[int, list[Entry]] = defaultdict(list)
         for lump in reversed(lumps):
             if lump not in taken:
                 free[lump.signed].append(lump)
         for lump in lumps:
-            for n, one in enumerate(found.get(lump, ())):
-                at_home = _tells(one, lump) and not any(
-                    _tells(before, lump) for before in found[lump][:n]
-                )
+            for one in found.get(lump, ()):
+                at_home = _tells(one, lump) and lump in taken
+                taken -= {lump} if at_home else set()
                 others = free[one.movement.signed]
                 made[others.pop() if others and not at_home else lump].append(one)
     return made
@@ -124,11 +125,12 @@ def _tells(told: ToldEntry, lump: Entry) -> bool:
 
 
 def proves(lump: Entry, told: Sequence[ToldEntry], pieces: Found) -> bool:
-    """Whether what tells a lump again names its pieces; ``pieces``: which are known of all parts.
+    """Whether what tells a lump of a whole statement again names its pieces.
 
-    A batch tells its parts itself; entries of their own must make the lump up.
+    ``pieces``: which are known of all parts. A batch tells its parts itself; entries of their own
+    must make the lump up.
     """
-    if not _whole(lump) or all(place is None for place in pieces):
+    if all(place is None for place in pieces):
         return False
     if len(told) == 1 and told[0].pieces:
         return True

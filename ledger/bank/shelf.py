@@ -13,7 +13,16 @@ from datetime import date
 from typing import Final
 
 from ledger.bank.kept import Entry, Question, Statement
-from ledger.bank.lumps import by_lump, detailed, may_sum_up, proves, stand_in, waiting, weigh
+from ledger.bank.lumps import (
+    by_lump,
+    detailed,
+    may_sum_up,
+    proves,
+    stand_in,
+    waiting,
+    weigh,
+    whole_ones,
+)
 from ledger.bank.told import Telling, ToldEntry
 from tillkeeper.contracts.bank import BankTransaction
 from tillkeeper.rules.likeness import Known, pairs
@@ -99,20 +108,17 @@ class Shelf:
 
     def weigh(self) -> None:
         """Look at the lumps in question, once all tellings are taken: what is sure is an entry."""
+        homes = (lump.statement for lump in self.questions)
+        self.touched.update(dict.fromkeys(one for one in homes if one is not None))
         for lump in weigh(self.questions, self._entries):
             question, lump.question = lump.question, None
             if question is not None and question.id is not None:
                 self.answered[question.id] = lump, question.word
                 self.new_entries.append(lump)
-            if lump.statement is not None:
-                self.touched[lump.statement] = None
         self.new_entries = [one for one in self.new_entries if one.question is None]
         self.questions = [one for one in self.questions if one.question is not None]
-        for lump in self.questions:
-            pieces = [] if lump.question is None else lump.question.pieces
-            self.tentative.update(dict.fromkeys(pieces))
-            if lump.statement is not None:
-                self.touched[lump.statement] = None
+        asked = (one.question for one in self.questions if one.question is not None)
+        self.tentative.update(dict.fromkeys(one for each in asked for one in each.pieces))
 
     def _singles(self, batch: ToldEntry) -> list[Movement]:
         """Entries that may be pieces of a batch."""
@@ -240,7 +246,8 @@ class Shelf:
         waits = waiting(told, new, [entry.movement for entry in lumps], known)
         for n in waits:
             found[n] = len(among) - 1
-        bare = [e for e in lumps if e.parts == 0 and e.statement is not None and e.statement.whole]
+        whole = whole_ones(lumps)
+        bare = [entry for entry in lumps if entry.parts == 0 and entry.statement in whole]
         made = detailed(told, sorted(waits), [entry.movement for entry in bare])
         for place, parts in made.items():
             self._detail(bare[place], parts, adds_up=True)
@@ -313,16 +320,17 @@ class Shelf:
                 self.linked.append(entry)
             if entry.parts == 0 and one.details and entry.signed == one.movement.signed:
                 self._detail(entry, one.details, adds_up=one.adds_up)
+        whole = whole_ones(lumps)
         for lump, those in by_lump(lumps).items():
-            self._retell(lump, those)
+            self._retell(lump, those, whole=lump.statement in whole)
 
-    def _retell(self, lump: Entry, told: Sequence[ToldEntry]) -> None:
+    def _retell(self, lump: Entry, told: Sequence[ToldEntry], *, whole: bool) -> None:
         """A lump in question is told again: in pieces that prove what it is, or with more words."""
         parts = [part for one in told for part in (one.pieces or (one,))]
         free = [e for e in self._alike(parts) if e.statement is None and e.question is None]
         movements = _movements(parts), [entry.movement for entry in free]
         paired = pieces_told(*movements, people=False)
-        if proves(lump, told, paired):
+        if whole and proves(lump, told, paired):
             known = [
                 self._add(part, None) if place is None else free[place]
                 for part, place in zip(parts, paired, strict=True)
