@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ledger.audit import Act
+from ledger.bank.lump_remedies import LumpRemedies
 from ledger.crediting import Credit, credit_request, will_activate
 from ledger.engine import execute, fetch
 from ledger.payers import TOLD, Payer, payer_of
@@ -36,7 +37,7 @@ from tillkeeper.contracts.receipt import ReceiptState
 from tillkeeper.contracts.topup import TopUpState
 from tillkeeper.contracts.withdrawal import withdrawal_of
 from tillkeeper.contracts.workitem import ItemAction, ItemKind, Propose, ReturnTo
-from tillkeeper.rules.desk import PAYS, target_of
+from tillkeeper.rules.desk import OF_LUMPS, PAYS, target_of
 
 CanPay = Callable[[str], bool]
 """Whether payments in a currency can leave: an exchange with the bank and an account of ours."""
@@ -100,6 +101,7 @@ class Remedies:
         self._receiver = receiver
         self._rails = rails
         self._withdrawals = WithdrawalRemedies(receiver.ring, rails)
+        self._lumps = LumpRemedies(receiver)
         self._ring = receiver.ring
         self._accounts = receiver.accounts
         self._can_pay = can_pay
@@ -116,6 +118,8 @@ class Remedies:
         if body.action is ItemAction.NOT_PAID:
             row = await self._payment(connection, item)
             await may_be_unpaid(connection, row, body.target)
+        if body.action in OF_LUMPS:
+            await self._lumps.check(connection, item, body.action)
         if body.action is ItemAction.ACKNOWLEDGE and item.kind is ItemKind.PAYMENT_OVERDUE:
             await may_be_noted(connection, await self._payment(connection, item))
         if item.kind is ItemKind.WITHDRAWAL_FAILED:
@@ -144,6 +148,8 @@ class Remedies:
         """The locks that an action's effect needs, before the item's own."""
         currency = item.currency or ""
         owner = await self._owner(connection, item, action, target)
+        if action in OF_LUMPS:
+            await self._lumps.lock(connection, item)
         return await Sheet.open(
             connection,
             merchants=[(owner, currency)] if owner is not None else [],
@@ -189,6 +195,8 @@ class Remedies:
                 row = await self._payment(sheet.connection, approval.item)
                 await self._withdrawals.not_paid(sheet, row, approval.item, approval.act)
                 return row.end_to_end_id
+            case ItemAction.THESE_PIECES | ItemAction.OTHER_MONEY:
+                await self._lumps.apply(sheet.connection, approval.item, approval.act)
             case ItemAction.ACKNOWLEDGE:
                 pass
         return None

@@ -268,7 +268,7 @@ def item_view(item: Item) -> ItemView:
         opened_at=item.opened_at,
         owner=item.owner,
         claimed_at=item.claimed_at,
-        actions=() if closed else allowed_actions(item.kind),
+        actions=() if closed else allowed_actions(item.kind, item.subject),
         proposals=item.proposals,
         proposal=_proposal_view(item),
         outcome=item.outcome,

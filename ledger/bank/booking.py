@@ -22,6 +22,7 @@ from ledger.bank.entries import (
     Payers,
     detailed_entries,
     entries_left,
+    entries_of,
     incoming_of,
     mark_booked,
     named_entries,
@@ -125,6 +126,16 @@ async def book_entries(
         payments=tuple(batch.payments),
         days=tuple(sorted({(entry.account, entry.day) for entry in entries})),
     )
+
+
+async def book_these(
+    connection: AsyncConnection, receiver: Receiver, ids: Sequence[int], digest: str, at: datetime
+) -> None:
+    """Book entries of which people said what they are; ``digest`` is the file that told them."""
+    entries = await entries_of(connection, ids)
+    batch = await _Batch.open(connection, receiver, entries, _File(digest, at))
+    await batch.book(entries)
+    await batch.write()
 
 
 class _Batch:

@@ -7,11 +7,12 @@ ours is not paid must not be believed (C-12). It touches no database.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections import Counter, defaultdict, deque
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 
 from ledger.bank.kept import Entry
+from ledger.bank.lumps import may_sum_up
 from ledger.bank.told import ToldEntry
 from tillkeeper.rules.sameness import Movement, other_format
 
@@ -39,13 +40,17 @@ class Doubts:
     ) -> set[int]:
         """Which new entries of a statement may be what another format notified.
 
-        A batch only if all of its pieces are among them.
+        A batch only if all of its pieces are among them. What may be a lump asks for itself whether
+        one entry was it; of a batch it may be a piece.
         """
-        places: dict[_When, list[int]] = defaultdict(list)
+        places: dict[_When, deque[int]] = defaultdict(deque)
+        named: dict[_When, deque[int]] = defaultdict(deque)
         for n in new:
             when = told[n].movement.signed, told[n].movement.day
             if when in self._kept and _waits(told[n]):
                 places[when].append(n)
+                if not may_sum_up(told[n]):
+                    named[when].append(n)
         near = dict.fromkeys(entry for when in places for entry in self._kept.get(when, ()))
         found: set[int] = set()
         for entry in near:
@@ -55,10 +60,8 @@ class Doubts:
                 or not other_format(entry.kind, kind)
             ):
                 continue
-            for whens in ([*_whens((entry.movement,))], [*_whens(entry.pieces)]):
-                if whens and all(len(places[w]) >= n for w, n in Counter(whens).items()):
-                    found.update(places[when].pop(0) for when in whens)
-                    break
+            whole, pieces = Counter(_whens((entry.movement,))), Counter(_whens(entry.pieces))
+            found |= _taken(named, whole, found) or _taken(places, pieces, found)
         return found
 
     def notified(
@@ -87,10 +90,29 @@ class Doubts:
         return found
 
 
+def _taken(
+    places: Mapping[_When, deque[int]], wanted: Mapping[_When, int], found: Container[int]
+) -> set[int]:
+    """So many places of each as are wanted, none of them ``found``; none where one is missing."""
+    taken: list[tuple[_When, int]] = []
+    for when, times in wanted.items():
+        enough = len(taken) + times
+        while places[when] and len(taken) < enough:
+            n = places[when].popleft()
+            if n not in found:
+                taken.append((when, n))
+        if len(taken) < enough:
+            for back, n in reversed(taken):
+                places[back].appendleft(n)
+            return set()
+    return {n for _, n in taken}
+
+
 def _states(entry: Entry, kind: str) -> bool:
     """Whether a statement of another format told the entry, and no notification did before."""
     said = entry.statement
-    return said is not None and not entry.early and other_format(said.identity.kind, kind)
+    sure = entry.question is None and not entry.early
+    return said is not None and sure and other_format(said.identity.kind, kind)
 
 
 def _waits(told: ToldEntry) -> bool:

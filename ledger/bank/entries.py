@@ -39,6 +39,9 @@ SELECT e.id, e.account, a.number, a.currency, e.side, e.amount, e.day, e.referen
 _TAKE: Final = f"""{_ENTRY}
  WHERE e.file = $1 AND e.booked_as IS NULL ORDER BY e.id LIMIT $2 FOR NO KEY UPDATE OF e"""
 
+_THESE: Final = f"""{_ENTRY}
+ WHERE e.id = ANY($1::bigint[]) AND e.booked_as IS NULL ORDER BY e.id FOR NO KEY UPDATE OF e"""
+
 _LEFT: Final = "SELECT EXISTS (SELECT FROM bank_entries WHERE file = $1 AND booked_as IS NULL)"
 
 # Lumps whose parts came with this file: their money is booked and still nobody's.
@@ -184,6 +187,11 @@ class Entry:
 async def take_entries(connection: AsyncConnection, digest: str, limit: int) -> list[Entry]:
     """The next entries that the file told first and that are not booked, locked."""
     return await _with_parts(connection, await fetch(connection, _TAKE, (digest, limit)))
+
+
+async def entries_of(connection: AsyncConnection, ids: Sequence[int]) -> list[Entry]:
+    """These entries, locked."""
+    return await _with_parts(connection, await fetch(connection, _THESE, (list(ids),)))
 
 
 async def detailed_entries(connection: AsyncConnection, digest: str, limit: int) -> list[Entry]:

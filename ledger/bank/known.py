@@ -17,6 +17,7 @@ from typing import Any, Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ledger.bank.kept import Entry, Statement
+from ledger.bank.questions import lumps_near, lumps_of, within
 from ledger.bank.rows import open_said
 from ledger.bank.shelf import Shelf
 from ledger.bank.told import Telling, likeness_of, likeness_of_part, part_reference
@@ -63,7 +64,8 @@ _FORMATS: Final = "SELECT id, kind, file FROM bank_statements WHERE id = ANY($1:
 _KINDS: Final = "SELECT digest, kind FROM bank_files WHERE digest = ANY($1::text[])"
 
 _COLUMNS: Final = """
-SELECT id, side, amount, day, dated, reference_digest, parts, adds_up, statement, file
+SELECT id, side, amount, day, dated, reference_digest, parts, adds_up, statement, file, lump,
+       place LIKE 'lump/%' AS was_lump
   FROM bank_entries"""
 
 _STATED: Final = f"{_COLUMNS} WHERE statement = ANY($1::bigint[])"
@@ -81,6 +83,10 @@ _BARE: Final = f"""{_COLUMNS}
 # May be what a notification tells under another reference.
 _LIKELY: Final = f"""{_COLUMNS}
  WHERE account = $1 AND day BETWEEN $2 AND $3 AND amount = ANY($4::bigint[])"""
+
+# Whatever may stand in a lump of these days.
+_FREE: Final = f"""{_COLUMNS}
+ WHERE account = $1 AND day = ANY($2::date[]) AND (statement IS NULL OR lump IS NOT NULL)"""
 
 # All of these days, where a notification may tell it whole.
 _DAYS: Final = f"{_COLUMNS} WHERE account = $1 AND day = ANY($2::date[])"
@@ -116,9 +122,14 @@ SELECT DISTINCT ON (t.entry) t.entry, t.part, t.said_sealed, a.number, f.kind
 
 
 async def read_shelf(
-    connection: AsyncConnection, ring: KeyRing, account: int, tellings: Sequence[Telling]
+    connection: AsyncConnection,
+    ring: KeyRing,
+    account: int,
+    tellings: Sequence[Telling],
+    *,
+    on: date | None = None,
 ) -> Shelf:
-    """All of the account that these tellings may tell again."""
+    """All of the account that these tellings may tell again; and the lumps of the day ``on``."""
     stated = [m for one in tellings if one.identity is not None for m in _movements(one)]
     early = [m for one in tellings if one.identity is None for m in _movements(one)]
     periods = sorted({p for one in tellings if (p := _period(one)) is not None})
@@ -130,6 +141,10 @@ async def read_shelf(
         for row in await fetch(connection, _STATEMENTS, (account, *period))
     ]
     near += await _half_stated(connection, account, stated)
+    movements = [*stated, *early]
+    span = _window(movements)[1:] if movements else (on or date.max, on or date.min)
+    asked = await lumps_near(connection, account, {*bare, *(row.id for row in near)}, span)
+    bare = sorted({*bare, *(row.statement for row in asked)})
     near += await fetch(connection, _OF_LUMPS, (bare,)) if bare else []
     statements = {row.id: Statement(row.id, Identity(*row[1:8])) for row in near}
     files = {row.id: row.file for row in near}
@@ -138,21 +153,26 @@ async def read_shelf(
         *await _unstated(connection, account, stated),
         *await _told_early(connection, account, early),
         *await _days(connection, account, tellings),
+        *await _free(connection, account, {row.day for row in asked}),
         *lumps,
     ):
         rows[row.id] = row
     nameless = {row.id for row in lumps}
     told_by = await _told_by(connection, rows.values(), files)
-    entries = []
+    questions = lumps_of(ring, asked, statements)
+    entries = list(questions.values())
     for _, row in sorted(rows.items()):
         entry = _entry(row, statements, told_by)
-        entry.early = row.file != files.get(row.statement, row.file)
+        entry.early = row.file != files.get(row.statement, row.file) and not row.was_lump
         entry.nameless = row.id in nameless
         entries.append(entry)
-        if row.statement in statements:
+        if row.lump in questions:
+            within(entry, questions[row.lump])
+        elif row.statement in statements:
             statements[row.statement].entries.append(entry)
-    await _know_likeness(connection, ring, entries, tellings)
-    await _know_pieces(connection, ring, entries, tellings)
+    told = [entry for entry in entries if entry.question is None]
+    await _know_likeness(connection, ring, told, tellings)
+    await _know_pieces(connection, ring, told, tellings)
     return Shelf(account, statements.values(), entries)
 
 
@@ -171,6 +191,11 @@ async def _told_by(
     for row in await fetch(connection, _KINDS, (early,)) if early else ():
         found[row.digest] = row.kind
     return found
+
+
+async def _free(connection: AsyncConnection, account: int, days: set[date]) -> list[Any]:
+    """What was notified of the days of lumps in question."""
+    return await fetch(connection, _FREE, (account, sorted(days))) if days else []
 
 
 def _period(telling: Telling) -> tuple[date, date, date, date] | None:

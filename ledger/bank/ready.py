@@ -25,21 +25,13 @@ class Said:
     text: str = field(repr=False)
 
 
-class Ready:
-    """A file that was read, ready to be staged."""
+class Words:
+    """What parts say, digested and written out."""
 
-    def __init__(
-        self, accounts: AccountRows, ours: Ours, found: BankFile, received_at: datetime
-    ) -> None:
-        """``received_at``: when the file came; it dates what names no day."""
-        self.found = found
+    def __init__(self, accounts: AccountRows) -> None:
         self._accounts = accounts
         self._payers: dict[str, bytes | None] = {}
-        self.told: Told = told_by(found, ours, received_at)
-        entries = (entry for telling in self.told.tellings for entry in telling.entries)
-        self._said = {
-            id(part): (part, self._say(part)) for entry in entries for part in entry.details
-        }
+        self._said: dict[int, tuple[BankTransaction, Said]] = {}
 
     def said(self, part: BankTransaction) -> Said:
         """What is written of a part, which is one of the file's or was made of one."""
@@ -55,3 +47,19 @@ class Ready:
             known = normalised_name(name)
             self._payers[name] = self._accounts.company_digest(name) if known else None
         return self._payers[name]
+
+
+class Ready(Words):
+    """A file that was read, ready to be staged."""
+
+    def __init__(
+        self, accounts: AccountRows, ours: Ours, found: BankFile, received_at: datetime
+    ) -> None:
+        """``received_at``: when the file came; it dates what names no day."""
+        super().__init__(accounts)
+        self.found = found
+        self.told: Told = told_by(found, ours, received_at)
+        entries = (entry for telling in self.told.tellings for entry in telling.entries)
+        self._said = {
+            id(part): (part, self._say(part)) for entry in entries for part in entry.details
+        }

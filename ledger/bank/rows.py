@@ -14,9 +14,10 @@ from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ledger.bank.kept import Entry
+from ledger.bank.kept import Entry, Statement
 from ledger.bank.naming import payment_in, payments_in
-from ledger.bank.ready import Ready
+from ledger.bank.questions import write_questions
+from ledger.bank.ready import Words
 from ledger.bank.shelf import Shelf
 from ledger.bank.told import part_reference
 from ledger.engine import copy_rows, execute, fetch
@@ -79,7 +80,7 @@ class Writer:
 
     connection: AsyncConnection
     ring: KeyRing
-    ready: Ready
+    ready: Words
     digest: str
 
     async def write(self, shelf: Shelf) -> None:
@@ -89,6 +90,7 @@ class Writer:
         await self._statements(shelf)
         await self._entries(shelf)
         await self._complete(linked, detailed)
+        await write_questions(self.connection, self.ring, self.digest, shelf)
         await self._parts([*shelf.new_entries, *detailed])
 
     async def _statements(self, shelf: Shelf) -> None:
@@ -101,7 +103,7 @@ class Writer:
             [one.identifier for one in said], [one.number for one in said],
             [one.opening for one in said], [one.opening_on for one in said],
             [one.closing for one in said], [one.closing_on for one in said],
-            [len(one.entries) for one in new], [within_bigint(one.total) for one in new],
+            [len(one.booked) for one in new], [within_bigint(_total(one)) for one in new],
         )  # fmt: skip
         rows = await fetch(self.connection, _NEW_STATEMENTS, (shelf.account, self.digest, *columns))
         ids = {tuple(row[1:]): row.id for row in rows}
@@ -177,6 +179,10 @@ def return_code(reason: str | None) -> str | None:
 def within_bigint(number: int) -> int:
     """The number, or the nearest that a column holds: hostile files state anything."""
     return max(-_BIGINT_MAX, min(number, _BIGINT_MAX))
+
+
+def _total(statement: Statement) -> int:
+    return sum(entry.signed for entry in statement.booked)
 
 
 def _letter(gained: bool) -> str:

@@ -13,25 +13,30 @@ from datetime import date
 from typing import Final
 
 from ledger.bank.doubts import Doubts
-from ledger.bank.kept import Entry, Statement
-from ledger.bank.lumps import detailed, in_pieces, waiting
+from ledger.bank.kept import Entry, Question, Statement, first_told
+from ledger.bank.lumps import (
+    by_lump,
+    detailed,
+    may_sum_up,
+    proves,
+    stand_in,
+    waiting,
+    weigh,
+    whole_ones,
+)
 from ledger.bank.nearby import Nearby
 from ledger.bank.told import Telling, ToldEntry
 from ledger.bank.views import View, told_before, view_of
 from tillkeeper.contracts.bank import BankTransaction
-from tillkeeper.rules.continuity import difference
 from tillkeeper.rules.likeness import pairs
 from tillkeeper.rules.overlap import Cut, cut
 from tillkeeper.rules.sameness import (
-    DAYS_APART_MAX,
     Found,
     Identity,
     Movement,
     first_stated,
-    leads_back,
     notified,
     pieces_told,
-    same_statement,
     told_again,
 )
 
@@ -55,10 +60,13 @@ class Shelf:
         self.linked: list[Entry] = []
         self.detailed: list[Entry] = []
         self.touched: dict[Statement, None] = {}
-        self.held: list[ToldEntry] = []
         self.doubted: list[ToldEntry] = []
+        self.questions: list[Entry] = []
+        self.answered: dict[int, tuple[Entry, str | None]] = {}
+        self.tentative: dict[Entry, None] = {}
         for entry in entries:
             self._keep(entry)
+        self.tentative.update(dict.fromkeys(e for e in self._entries if e.within is not None))
 
     def take(self, telling: Telling) -> None:
         """Compare a telling with what is known, and remember what it tells first."""
@@ -96,43 +104,21 @@ class Shelf:
                 continue
             stated = telling.identity is not None
             told += [p for p in one.pieces if stated or p.movement.reference is not None]
-        return self._lumps_apart(replace(telling, entries=tuple(told)))
+        return replace(telling, entries=tuple(told))
 
-    def _lumps_apart(self, telling: Telling) -> Telling:
-        """A statement's telling, with each lump in pieces that was notified in pieces before."""
-        told, identity = telling.entries, telling.identity
-        if identity is None or not any(one.nameless for one in told):
-            return telling
-        back = leads_back(identity, [one.identity for one in self.statements])
-        same = (one for one in self.statements if same_statement(identity, one.identity))
-        again = None if back else next(same, None)
-        found, among = self._told_by(told, again, whole=False)
-        claimed = {among[place] for place in found if place is not None}
-        free = [
-            e for e in self._entries
-            if e not in claimed and (e.statement is None or (e.statement is again and e.early))
-        ]  # fmt: skip
-        days = {(entry.day, entry.signed > 0) for entry in free}
-        new = [
-            n for n, place in enumerate(found)
-            if place is None and (told[n].movement.day, told[n].movement.signed > 0) in days
-            and not self._stands(told[n])
-        ]  # fmt: skip
-        moved = sum(one.movement.signed for one in told)
-        whole = difference(identity.opening, moved, identity.closing) == 0
-        apart = in_pieces(told, new, [entry.movement for entry in free], whole=whole)
-        self.held += apart.held
-        return replace(telling, entries=tuple(apart.entries))
-
-    def _stands(self, told: ToldEntry) -> bool:
-        """Whether a statement may have told the entry before, as it is."""
-        one = told.movement
-        apart = 0 if one.reference is None else DAYS_APART_MAX
-        return any(
-            known.statement is not None and one.reference in (known.reference, None)
-            and abs((known.day - one.day).days) <= apart
-            for known in self._by_amount.get(one.signed, ())
-        )  # fmt: skip
+    def weigh(self) -> None:
+        """Look at the lumps in question, once all tellings are taken: what is sure is an entry."""
+        homes = (lump.statement for lump in self.questions)
+        self.touched.update(dict.fromkeys(one for one in homes if one is not None))
+        for lump in weigh(self.questions, self._entries):
+            question, lump.question = lump.question, None
+            if question is not None and question.id is not None:
+                self.answered[question.id] = lump, question.word
+                self.new_entries.append(lump)
+        self.new_entries = [one for one in self.new_entries if one.question is None]
+        self.questions = [one for one in self.questions if one.question is not None]
+        asked = (one.question for one in self.questions if one.question is not None)
+        self.tentative.update(dict.fromkeys(one for each in asked for one in each.pieces))
 
     def _singles(self, batch: ToldEntry) -> list[Movement]:
         """Entries that may be pieces of a batch."""
@@ -211,7 +197,7 @@ class Shelf:
         self._take([one for one, _ in repeated], found, among, statement=None)
 
     def _notified(self, told: Sequence[ToldEntry]) -> tuple[Found, list[Entry]]:
-        among = self._alike(told)
+        among = [e for e in self._alike(told) if e.question is None or e.reference is not None]
         found = notified(_movements(told), [entry.movement for entry in among])
         found, among = self._in_batches(told, found, among, stated=False)
         found, among = self._waiting(told, found, among)
@@ -230,13 +216,15 @@ class Shelf:
         Pieces that make up a stated lump of which nothing is said are its details.
         """
         new = [n for n, place in enumerate(found) if place is None]
-        lumps = [entry for entry in self._entries if entry.nameless]
-        known = (entry.movement for entry in self._entries)
+        booked = [entry for entry in self._entries if entry.question is None]
+        lumps = [entry for entry in booked if entry.nameless]
+        known = (entry.movement for entry in booked)
         found, among = list(found), [*among, _KNOWN]
         waits = waiting(told, new, [entry.movement for entry in lumps], known)
         for n in waits:
             found[n] = len(among) - 1
-        bare = [e for e in lumps if e.parts == 0 and e.statement is not None and e.statement.whole]
+        whole = whole_ones(lumps)
+        bare = [entry for entry in lumps if entry.parts == 0 and entry.statement in whole]
         made = detailed(told, sorted(waits), [entry.movement for entry in bare])
         for place, parts in made.items():
             self._detail(bare[place], parts, adds_up=True)
@@ -315,20 +303,19 @@ class Shelf:
         *,
         statement: Statement | None,
     ) -> None:
-        held: set[int] = set()
-        if statement is not None:
-            new = [n for n, place in enumerate(found) if place is None]
-            claimed = {among[place] for place in found if place is not None}
-            held = self._doubts.stated(told, new, self._kind, claimed)
-            self.doubted += [told[n] for n in sorted(held)]
+        lumps: dict[Entry, list[ToldEntry]] = defaultdict(list)
+        held = self._doubtful(told, found, among) if statement is not None else set()
         for n, (one, place) in enumerate(zip(told, found, strict=True)):
             if place is None:
                 if n not in held:
                     self._add(one, statement)
                 continue
             entry = among[place]
+            if entry.question is not None:
+                lumps[entry].append(one)
+                continue
             if statement is not None and entry.statement is None:
-                entry.statement = statement
+                entry.statement, entry.within = statement, None
                 entry.early = True
                 statement.entries.append(entry)
                 self.linked.append(entry)
@@ -336,33 +323,53 @@ class Shelf:
                 self._detail(entry, one.details, adds_up=one.adds_up)
         if statement is not None:
             self._nearby.note(statement)
+        whole = whole_ones(lumps)
+        for lump, those in by_lump(lumps).items():
+            self._retell(lump, those, whole=lump.statement in whole)
+
+    def _doubtful(
+        self, told: Sequence[ToldEntry], found: Found, among: Sequence[Entry]
+    ) -> set[int]:
+        """New entries of a statement that another format may have notified."""
+        new = [n for n, place in enumerate(found) if place is None]
+        claimed = {among[place] for place in found if place is not None}
+        held = self._doubts.stated(told, new, self._kind, claimed)
+        self.doubted += [told[n] for n in sorted(held)]
+        return held
+
+    def _retell(self, lump: Entry, told: Sequence[ToldEntry], *, whole: bool) -> None:
+        """A lump in question is told again: in pieces that prove what it is, or with more words."""
+        parts = [part for one in told for part in (one.pieces or (one,))]
+        free = [e for e in self._alike(parts) if e.statement is None and e.question is None]
+        movements = _movements(parts), [entry.movement for entry in free]
+        paired = pieces_told(*movements, people=False)
+        if whole and proves(lump, told, paired):
+            known = [
+                self._add(part, None) if place is None else free[place]
+                for part, place in zip(parts, paired, strict=True)
+            ]
+            stand_in(lump, known)
+            self.tentative.update(dict.fromkeys(known))
+        elif told[0].details and not lump.details and told[0].movement.signed == lump.signed:
+            one = told[0]
+            lump.details, lump.parts, lump.adds_up = one.details, len(one.details), one.adds_up
+            if lump.question is not None:
+                lump.question.retold = True
 
     def _detail(self, entry: Entry, parts: tuple[BankTransaction, ...], *, adds_up: bool) -> None:
         entry.details, entry.parts, entry.adds_up = parts, len(parts), adds_up
         self.detailed.append(entry)
 
-    def _add(self, told: ToldEntry, statement: Statement | None) -> None:
-        movement = told.movement
-        entry = Entry(
-            id=None,
-            signed=movement.signed,
-            day=movement.day,
-            dated=movement.dated,
-            reference=movement.reference,
-            parts=len(told.details),
-            adds_up=told.adds_up,
-            reversal=told.reversal,
-            place=told.place,
-            statement=statement,
-            details=told.details,
-            pieces=_movements(told.pieces),
-            nameless=told.nameless,
-            kind=self._kind,
-        )
+    def _add(self, told: ToldEntry, statement: Statement | None) -> Entry:
+        entry = first_told(told, self._kind)
+        entry.statement = statement
+        if statement is not None and may_sum_up(told):
+            entry.question = Question()
         if statement is not None:
             statement.entries.append(entry)
         self._keep(entry)
         self.new_entries.append(entry)
+        return entry
 
     def _keep(self, entry: Entry) -> None:
         self._entries.append(entry)
@@ -370,6 +377,8 @@ class Shelf:
         self._by_amount[entry.signed].append(entry)
         if entry.statement is None:
             self._early[entry.signed].append(entry)
+        if entry.question is not None:
+            self.questions.append(entry)
         for piece in entry.pieces:
             self._batches[piece.signed].append((entry, piece))
 

@@ -136,6 +136,7 @@ async def stage_file(
 def _compare(shelf: Shelf, tellings: Iterable[Telling]) -> None:
     for telling in tellings:
         shelf.take(telling)
+    shelf.weigh()
 
 
 def _by_account(tellings: Iterable[Telling]) -> dict[tuple[str, str], list[Telling]]:

@@ -18,7 +18,7 @@ from ledger.bank.rows import within_bigint
 from ledger.bank.shelf import Shelf
 from ledger.engine import fetch
 from ledger.workitems import NewItem, open_items, settle_items
-from tillkeeper.contracts.workitem import ItemKind, Outcome
+from tillkeeper.contracts.workitem import LUMPS, ItemKind, Outcome
 from tillkeeper.rules.continuity import Gap, Stated, difference, gaps
 from tillkeeper.rules.likeness import Known, pairs, unnamed
 
@@ -52,9 +52,11 @@ def break_of(statement: int) -> str:
 
 
 async def check_statements(
-    connection: AsyncConnection, shelf: Shelf, currency: str, *, at: datetime
+    connection: AsyncConnection, shelf: Shelf, currency: str, *, at: datetime, but: str = ""
 ) -> None:
     """Open what does not hold in the account's statements, settle what holds again.
+
+    The item of the subject ``but`` is left to whoever decides it.
 
     What nets to nothing contradicts no balance: where another statement may have told all of it, it
     may be booked twice, and people are told that too.
@@ -63,8 +65,11 @@ async def check_statements(
     if not statements and not shelf.doubted:
         return
     doubled = [_overlap(one, currency) for one in shelf.statements if _may_be_known(one, shelf)]
-    broken = [_break(one, currency) for one in statements if not one.whole]
-    whole = [break_of(one.id or 0) for one in statements if one.whole]
+    broken = [_break(one, currency) for one in statements if _missing(one)]
+    whole = [break_of(one.id or 0) for one in statements if not _missing(one)]
+    clear = [subject for subject in _clear(shelf) if subject != but]
+    overlap = ItemKind.STATEMENT_OVERLAP
+    await settle_items(connection, overlap, clear, outcome=Outcome.RESOLVED, at=at)
     await settle_items(connection, ItemKind.STATEMENT_BREAK, whole, outcome=Outcome.RESOLVED, at=at)
     found = [_gap(one, account, currency) for one in await find_gaps(connection, account)]
     doubled += _held(shelf, currency)
@@ -96,18 +101,26 @@ def _figures(item: NewItem) -> tuple[object, ...]:
     return item.kind.value, item.subject, item.amount, item.context.get("opening_minor")
 
 
+def _missing(statement: Statement) -> int:
+    """What its entries in the book lack for its closing balance, in signed minor units."""
+    return difference(statement.identity.opening, _booked(statement), statement.identity.closing)
+
+
+def _booked(statement: Statement) -> int:
+    return sum(entry.signed for entry in statement.booked)
+
+
 def _break(statement: Statement, currency: str) -> NewItem:
     said = statement.identity
-    missing = difference(said.opening, statement.total, said.closing)
     return NewItem(
         ItemKind.STATEMENT_BREAK,
         break_of(statement.id or 0),
-        amount=within_bigint(missing),
+        amount=within_bigint(_missing(statement)),
         currency=currency,
         context={
             "day": said.closing_on.isoformat(),
             "opening_minor": said.opening,
-            "entries_minor": statement.total,
+            "entries_minor": _booked(statement),
             "closing_minor": said.closing,
         },
     )
@@ -141,22 +154,28 @@ def _overlap(statement: Statement, currency: str) -> NewItem:
     )
 
 
+def lump_of(lump: int) -> str:
+    """The subject of a lump that is held."""
+    return f"{LUMPS}{lump}"
+
+
 def _held(shelf: Shelf, currency: str) -> list[NewItem]:
-    """Lumps that moved no money, for it may be in the book in pieces, by the day they name."""
-    days = sorted({entry.movement.day for entry in shelf.held})
-    by_day = [
-        (day, [e.movement.signed for e in shelf.held if e.movement.day == day]) for day in days
-    ]
+    """Lumps that moved no money, for they may be in the book in pieces."""
     return [
         NewItem(
             ItemKind.STATEMENT_OVERLAP,
-            f"bank-account/{shelf.account}/lumps/{day.isoformat()}",
+            lump_of(lump.question.id),
             reason=LUMP_HELD,
-            amount=within_bigint(sum(map(abs, amounts))),
+            amount=abs(lump.signed),
             currency=currency,
-            context={"day": day.isoformat(), "entries": len(amounts)},
+            context={
+                "day": lump.day.isoformat(),
+                "side": "credit" if lump.signed > 0 else "debit",
+                "statement": lump.statement.id if lump.statement else None,
+            },
         )
-        for day, amounts in by_day
+        for lump in shelf.questions
+        if lump.question is not None and lump.question.id and lump.question.held
     ]
 
 
@@ -176,6 +195,16 @@ def _doubted(shelf: Shelf, currency: str) -> list[NewItem]:
         )
         for day, amounts in sorted(by_day.items())
     ]
+
+
+def _clear(shelf: Shelf) -> list[str]:
+    """The subjects of lumps that were looked at and are not held any more."""
+    explained = [
+        lump.question.id
+        for lump in shelf.questions
+        if lump.question is not None and lump.question.id and not lump.question.held
+    ]
+    return [lump_of(lump) for lump in (*explained, *shelf.answered)]
 
 
 def _gap(gap: Gap, account: int, currency: str) -> NewItem:

@@ -21,6 +21,9 @@ from tillkeeper.contracts.money import AmountMinor
 WORKFLOW: Final = "WorkItem"
 ITEM_ID_MAX: Final = 2**63 - 1
 
+LUMPS: Final = "lump/"
+"""What the subjects of lumps that are held begin with, before the lump's number."""
+
 ItemId = Annotated[int, Field(ge=1, le=ITEM_ID_MAX)]
 """Number of an item, from 1."""
 
@@ -52,7 +55,7 @@ class ItemKind(StrEnum):
     STATEMENT_OVERLAP = "STATEMENT_OVERLAP"
     """``statement/<id>``: nets to nothing, and all of it may be what another statement told.
 
-    ``bank-account/<id>/lumps/<day>``: entries that may sum up what is in the book: not booked.
+    ``lump/<id>``: an entry that may sum up what is in the book: not booked.
     """
     RECONCILIATION_DIFFERENCE = "RECONCILIATION_DIFFERENCE"
     """``reconcile/<account id>/<day>``: book and statement differ (C-14)."""
@@ -90,6 +93,10 @@ class Outcome(StrEnum):
     """Paid again, by a new attempt."""
     NOT_PAID = "NOT_PAID"
     """People proved that the bank paid it not."""
+    KNOWN = "KNOWN"
+    """The lump is what was notified."""
+    BOOKED = "BOOKED"
+    """The lump was money of its own."""
     ACKNOWLEDGED = "ACKNOWLEDGED"
     RESOLVED = "RESOLVED"
     """It came right by itself: a missing statement arrived, a difference went."""
@@ -117,6 +124,10 @@ class ItemAction(StrEnum):
 
     Where a line of the bank's names the payment as debited, the target is its end-to-end id.
     """
+    THESE_PIECES = "THESE_PIECES"
+    """The lump that is held is the sum of what was notified: nothing is booked for it."""
+    OTHER_MONEY = "OTHER_MONEY"
+    """The lump that is held is money of its own, and is booked."""
     ACKNOWLEDGE = "ACKNOWLEDGE"
     """Take note; nothing moves."""
 

@@ -12,6 +12,7 @@ from typing import Final
 from tillkeeper.contracts.errors import Code, Reason, Rejected
 from tillkeeper.contracts.fingerprint import fingerprint
 from tillkeeper.contracts.workitem import (
+    LUMPS,
     Approve,
     ClaimItem,
     ItemAction,
@@ -41,6 +42,9 @@ _ACTIONS: Final = MappingProxyType(
 )
 _NOTE_ONLY: Final = (ItemAction.ACKNOWLEDGE,)
 
+OF_LUMPS: Final = (ItemAction.THESE_PIECES, ItemAction.OTHER_MONEY)
+"""For a lump that is held: a note alone would leave its money in no book, without work."""
+
 FOUR_EYES: Final = frozenset(
     {
         ItemAction.MATCH,
@@ -49,6 +53,8 @@ FOUR_EYES: Final = frozenset(
         ItemAction.PAYMENT,
         ItemAction.RETRY_CORRECTED,
         ItemAction.NOT_PAID,
+        ItemAction.THESE_PIECES,
+        ItemAction.OTHER_MONEY,
     }
 )
 """What moves money to where nobody approved it yet needs a second person (C-07).
@@ -69,14 +75,18 @@ OUTCOMES: Final = MappingProxyType(
         ItemAction.RETRY_CORRECTED: Outcome.RETRIED,
         ItemAction.RETURN_TO_AVAILABLE: Outcome.RETURNED,
         ItemAction.NOT_PAID: Outcome.NOT_PAID,
+        ItemAction.THESE_PIECES: Outcome.KNOWN,
+        ItemAction.OTHER_MONEY: Outcome.BOOKED,
         ItemAction.ACKNOWLEDGE: Outcome.ACKNOWLEDGED,
     }
 )
 """How an item ends by each action."""
 
 
-def allowed_actions(kind: ItemKind) -> tuple[ItemAction, ...]:
+def allowed_actions(kind: ItemKind, subject: str = "") -> tuple[ItemAction, ...]:
     """What may be proposed for an item of this kind; where nothing can move, a note."""
+    if kind is ItemKind.STATEMENT_OVERLAP and subject.startswith(LUMPS):
+        return OF_LUMPS
     return _ACTIONS.get(kind, _NOTE_ONLY)
 
 

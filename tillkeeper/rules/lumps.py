@@ -1,25 +1,32 @@
 """Which lumps are the sum of pieces that are known: one money, told whole and told apart (P-26).
 
 Decides on the amounts of one account, one booking day and one side: ``lumps``, which say nothing of
-whose money they are, and ``pieces``, which nothing else claims. Proven is only what leaves no other
-choice of pieces: a statement that makes its closing balance tells all that moved on its day, so a
-piece that it does not tell stands in one of its lumps. What merely may be so is doubtful.
+whose money they are, and ``pieces``, which nothing else claims. Explained is only what leaves no
+other choice, neither of pieces nor of lumps, or all of both together. What merely may be so is
+doubtful.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-SUMS_MAX: Final = 4_096
-"""Different sums that are looked at; beyond them only equal amounts and whole totals count."""
+STEPS_MAX: Final = 20_000
+"""Sums that are tried for one day and side; beyond them only equal amounts and totals count."""
+
+
+@dataclass(slots=True)
+class Work:
+    """How many sums may still be tried, for all that is asked together."""
+
+    left: int = 50 * STEPS_MAX
 
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """By the places that were given: the pieces of each lump that is proven, and what is doubtful.
+    """By the places that were given: the pieces of explained lumps, and what is doubtful.
 
     Where lumps are made up by pieces together, the first of them has all these pieces.
     """
@@ -28,98 +35,147 @@ class Explained:
     doubtful: frozenset[int] = frozenset()
 
 
-class _Sum(NamedTuple):
-    """Pieces that make a sum, and whether any that do are left over."""
+class _Way(NamedTuple):
+    """One way to make a sum: ``times`` an amount on top of another sum.
 
-    pieces: tuple[int, ...]
-    with_left: bool
+    ``many``: there are more ways. ``amounts`` are those of all ways, as bits.
+    """
+
+    before: int
+    amount: int
+    times: int
+    many: bool
+    amounts: int
 
 
-def explain(lumps: Sequence[int], pieces: Sequence[int]) -> Explained:
+def explain(lumps: Sequence[int], pieces: Sequence[int], work: Work | None = None) -> Explained:
     """Explain ``lumps`` by ``pieces``, both in minor units above 0, each piece used once.
 
-    Which piece stands in which lump plays no part where all of them are explained together.
+    Which piece stands in which lump plays no part where all that could be meant are explained.
     """
     if not lumps or not pieces:
         return Explained({})
-    found: dict[int, tuple[int, ...]] = {}
-    for equals_first in (False, True):
-        found = _assign(lumps, pieces, equals_first=equals_first)
-        if sum(map(len, found.values())) == len(pieces):
-            return Explained(found)
-    left = set(range(len(pieces))) - {place for some in found.values() for place in some}
-    doubtful = _doubtful(lumps, pieces, found, left)
-    sure = {n: some for n, some in found.items() if n not in doubtful}
-    return Explained(sure, frozenset(doubtful))
+    stock = _stock(pieces)
+    ways = _ways(stock, max(lumps), work or Work())
+    made = _by_size(lumps, stock) if ways is None else _only_ways(lumps, stock, ways)
+    found = {n: tuple(sorted(stock[one].pop() for one in some)) for n, some in made.items()}
+    left = [place for places in stock.values() for place in places]
+    rest = [n for n in range(len(lumps)) if n not in found]
+    if not left or not rest:
+        return Explained(found)
+    possible = ways is None or all(lumps[n] in ways for n in rest)
+    if possible and sum(lumps[n] for n in rest) == sum(pieces[place] for place in left):
+        together = dict.fromkeys(rest, ()) | {rest[0]: tuple(sorted(left))}
+        return Explained(found | together)
+    smallest = min(pieces[place] for place in left)
+    return Explained(
+        found,
+        frozenset(n for n in rest if (lumps[n] >= smallest if ways is None else lumps[n] in ways)),
+    )
 
 
-def _assign(
-    lumps: Sequence[int], pieces: Sequence[int], *, equals_first: bool
-) -> dict[int, tuple[int, ...]]:
-    """Some pieces for each lump that has any, the largest first; each piece once."""
-    found: dict[int, tuple[int, ...]] = {}
-    left = dict.fromkeys(range(len(pieces)))
-    if equals_first:
-        found = _equals(lumps, pieces)
-        taken = {place for (place,) in found.values()}
-        left = {place: None for place in left if place not in taken}
-    rest = sorted((n for n in range(len(lumps)) if n not in found), key=lambda n: -lumps[n])
-    sums = _sums(pieces, [*left], set())
-    for n in rest:
-        whole = sum(pieces[place] for place in left)
-        way = (*left,) if whole == lumps[n] else None
-        if way is None and sums is not None and lumps[n] in sums:
-            way = sums[lumps[n]].pieces
-        if way:
-            found[n] = way
-            left = {place: None for place in left if place not in way}
-            sums = _sums(pieces, [*left], set())
-    rest = [n for n in rest if n not in found]
-    if left and sums is None and sum(lumps[n] for n in rest) == sum(pieces[p] for p in left):
-        found |= dict.fromkeys(rest, ()) | {rest[0]: (*left,)}
+def makes_up(lump: int, pieces: Sequence[int], work: Work | None = None) -> tuple[int, ...] | None:
+    """Any of ``pieces`` that are the lump's sum, by their places; None where none is found."""
+    stock = _stock(pieces)
+    if sum(pieces) == lump:
+        return tuple(range(len(pieces)))
+    if lump in stock:
+        return (stock[lump][-1],)
+    ways = _ways(stock, lump, work or Work())
+    if ways is None or lump not in ways:
+        return None
+    return tuple(sorted(stock[amount].pop() for amount in _amounts(lump, ways)))
+
+
+def _stock(pieces: Sequence[int]) -> dict[int, list[int]]:
+    """The places of the pieces of each amount, the first one last."""
+    found: dict[int, list[int]] = defaultdict(list)
+    for place in reversed(range(len(pieces))):
+        found[pieces[place]].append(place)
+    return dict(found)
+
+
+def _ways(stock: Mapping[int, Sequence[int]], most: int, work: Work) -> dict[int, _Way] | None:
+    """Every sum up to ``most`` that some pieces make; None: there are more than are tried."""
+    found = {0: _Way(0, 0, 0, many=False, amounts=0)}
+    steps = min(work.left, STEPS_MAX)
+    work.left -= steps
+    for bit, amount in enumerate(sorted(stock)):
+        if amount > most:
+            break
+        for total, way in list(found.items()):
+            steps -= 1
+            for times in range(1, len(stock[amount]) + 1):
+                more = total + times * amount
+                if more > most:
+                    break
+                steps -= 1
+                amounts = way.amounts | 1 << bit
+                known = found.get(more)
+                if known is None:
+                    found[more] = _Way(total, amount, times, way.many, amounts)
+                else:
+                    found[more] = known._replace(many=True, amounts=known.amounts | amounts)
+            if steps < 0:
+                return None
+    work.left += steps
     return found
 
 
-def _equals(lumps: Sequence[int], pieces: Sequence[int]) -> dict[int, tuple[int, ...]]:
-    """Lumps of one piece each, by equal amounts."""
-    places: dict[int, list[int]] = defaultdict(list)
-    for place in reversed(range(len(pieces))):
-        places[pieces[place]].append(place)
-    return {n: (places[lump].pop(),) for n, lump in enumerate(lumps) if places.get(lump)}
+def _amounts(total: int, ways: Mapping[int, _Way]) -> list[int]:
+    """The amounts of one way to make a sum."""
+    found: list[int] = []
+    while total:
+        way = ways[total]
+        found += [way.amount] * way.times
+        total = way.before
+    return found
 
 
-def _doubtful(
-    lumps: Sequence[int],
-    pieces: Sequence[int],
-    found: Mapping[int, tuple[int, ...]],
-    left: set[int],
-) -> set[int]:
-    """Lumps that other pieces may make up too, such as nothing else explains.
+def _only_ways(
+    lumps: Sequence[int], stock: Mapping[int, Sequence[int]], ways: Mapping[int, _Way]
+) -> dict[int, list[int]]:
+    """The amounts of each lump that can be made in one way only, of pieces that all go so.
 
-    Where there are too many sums to look at them all, equal amounts alone decide.
+    Where a lump is in doubt, so is every other one that its amounts could be meant for.
     """
-    sums = _sums(pieces, range(len(pieces)), left)
-    if sums is not None:
-        ways = {n: sums[lump] for n, lump in enumerate(lumps) if lump in sums}
-        other = {n for n, way in ways.items() if way.with_left or n not in found}
-        return set(ways) if other else set()
-    amounts = {pieces[place] for place in left}
-    return {n for n in found if lumps[n] in amounts}
+    made = {
+        n: _amounts(lump, ways)
+        for n, lump in enumerate(lumps) if lump in ways and not ways[lump].many
+    }  # fmt: skip
+    wanted = Counter(amount for some in made.values() for amount in some)
+    users: dict[int, list[int]] = defaultdict(list)
+    for n, some in made.items():
+        for amount in set(some):
+            users[amount].append(n)
+    contested = 0
+    for lump in set(lumps):
+        if lump in ways and ways[lump].many:
+            contested |= ways[lump].amounts
+    doubted = [
+        amount
+        for bit, amount in enumerate(sorted(stock))
+        if contested >> bit & 1 or wanted[amount] not in (0, len(stock[amount]))
+    ]
+    seen = set(doubted)
+    while doubted:
+        for n in users[doubted.pop()]:
+            more = set(made.pop(n, ())) - seen
+            seen |= more
+            doubted += more
+    return made
 
 
-def _sums(pieces: Sequence[int], places: Sequence[int], left: set[int]) -> dict[int, _Sum] | None:
-    """Every sum that some of these pieces make; None: there are more than are looked at."""
-    found: dict[int, _Sum] = {}
-    for place in places:
-        alone = _Sum((place,), place in left)
-        more = {pieces[place]: alone}
-        for total, way in found.items():
-            more[total + pieces[place]] = _Sum((*way.pieces, place), way.with_left or place in left)
-        for total, way in more.items():
-            known = found.get(total)
-            found[total] = way if known is None else known._replace(
-                with_left=known.with_left or way.with_left
-            )  # fmt: skip
-        if len(found) > SUMS_MAX:
-            return None
+def _by_size(lumps: Sequence[int], stock: Mapping[int, Sequence[int]]) -> dict[int, list[int]]:
+    """Lumps that have their equals among the pieces, as many as there are; or the sum of the rest.
+
+    Among so many pieces nearly every amount is a sum by chance: that one is, says nothing.
+    """
+    times = Counter(lumps)
+    found = {n: [lump] for n, lump in enumerate(lumps) if len(stock.get(lump, ())) == times[lump]}
+    equal = {lumps[n] for n in found}
+    left = [amount for amount, places in stock.items() if amount not in equal for _ in places]
+    total = [n for n, lump in enumerate(lumps) if n not in found and left and lump == sum(left)]
+    if len(total) == 1:
+        found[total[0]] = left
     return found

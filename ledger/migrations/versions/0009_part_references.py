@@ -6,7 +6,7 @@ from ledger.migrations.scripts import downgrade as downgrade
 from ledger.migrations.scripts import run
 
 revision = "0009"
-down_revision = "0007"
+down_revision = "0008"
 branch_labels = None
 depends_on = None
 
