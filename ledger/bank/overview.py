@@ -49,10 +49,19 @@ Place = tuple[datetime, str]
 
 FIRST: Final[Place] = (EARLIEST, "")
 
+# Of a lump in question the pieces count, as the check of statements has it.
 _STATEMENTS: Final = """
+WITH moved (statement, signed) AS (
+    SELECT statement, CASE side WHEN 'C' THEN amount ELSE -amount END
+      FROM bank_entries WHERE statement IS NOT NULL
+    UNION ALL
+    SELECT l.statement, CASE e.side WHEN 'C' THEN e.amount ELSE -e.amount END
+      FROM bank_lumps l JOIN bank_entries e ON e.lump = l.id WHERE e.statement IS NULL),
+told AS (SELECT statement, sum(signed) AS total FROM moved GROUP BY statement)
 SELECT a.id AS account, a.number AS ours, a.currency, s.id, s.closing_on, s.opening, s.closing,
-       s.total, coalesce(s.number, '') AS number
+       coalesce(t.total, 0) AS total, coalesce(s.number, '') AS number
   FROM bank_statements s JOIN bank_accounts a ON a.id = s.account
+  LEFT JOIN told t ON t.statement = s.id
  ORDER BY a.number, a.currency, s.closing_on, s.id"""
 
 
@@ -118,7 +127,7 @@ async def statement_lines(connection: AsyncConnection) -> list[StatementLine]:
     told: dict[tuple[int, str, str], list[tuple[Stated, int]]] = defaultdict(list)
     for row in await fetch(connection, _STATEMENTS, ()):
         one = Stated(row.id, row.closing_on, row.opening, row.closing, row.number)
-        told[row.account, row.ours, row.currency].append((one, row.total))
+        told[row.account, row.ours, row.currency].append((one, int(row.total)))
     found = []
     for account, statements in told.items():
         all_of = [one for one, _ in statements]

@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from ledger.bank.overview import statement_lines
 from ledger.bank.reconciling import reconcile_day
 from ledger.engine import in_transaction
 from tests.ledger.bank.reconciling_support import noon
@@ -285,6 +286,8 @@ class TestDesk:
         office, item = await self.held(till, THREE, TWO_OF_THREE)
         done = await office.approve(await office.propose(item, ItemAction.THESE_PIECES))
         assert done.outcome is Outcome.KNOWN
+        [line] = await in_transaction(till.engine, statement_lines)
+        assert line.broken == ()
         assert (await till.balances())["bank"] == 900_000
         assert await open_work(till) == {"UNMATCHED_RECEIPT"}
         late = Line(300_000, "P0", day=NEXT, payer=OTHER)
@@ -299,6 +302,8 @@ class TestDesk:
         done = await office.approve(await office.propose(item, ItemAction.OTHER_MONEY))
         assert done.outcome is Outcome.BOOKED
         assert await till.balances() == {"bank": 1_500_000, "unmatched_receipts": 1_500_000}
+        [line] = await in_transaction(till.engine, statement_lines)
+        assert line.broken == ()
         await till.bring(again(TWO_OF_THREE), again(THREE))
         assert (await till.balances())["bank"] == 1_500_000
         assert await open_work(till) == {"UNMATCHED_RECEIPT"}
