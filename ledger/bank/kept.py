@@ -36,6 +36,11 @@ class Statement:
         ]  # fmt: skip
 
     @property
+    def moved(self) -> int:
+        """What its entries moved as the book has them, in signed minor units."""
+        return sum(entry.signed for entry in self.booked)
+
+    @property
     def missing(self) -> int:
         """What its entries lack for its closing balance, in signed minor units."""
         return difference(self.identity.opening, self.total, self.identity.closing)

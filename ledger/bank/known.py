@@ -20,7 +20,7 @@ from ledger.bank.kept import Entry, Statement
 from ledger.bank.questions import lumps_near, lumps_of, within
 from ledger.bank.rows import open_said
 from ledger.bank.shelf import Shelf
-from ledger.bank.told import Telling, likeness_of, likeness_of_part, part_reference
+from ledger.bank.told import Telling, likeness_kept, likeness_of_part, part_reference
 from ledger.engine import fetch
 from tillkeeper.contracts.bank import BankTransaction
 from tillkeeper.rules.sameness import DAYS_APART_MAX, Identity, Movement, first_day
@@ -297,9 +297,7 @@ async def _know_likeness(
     def know(rows: Sequence[Any]) -> None:
         for row in rows:
             entry, part = asked[row.entry], _said(ring, row, kinds)
-            found = likeness_of(row.number, [part], known=True)
-            own = frozenset() if entry.reference is None else frozenset({entry.reference})
-            entry.likeness = replace(found, references=found.references | own)
+            entry.likeness = likeness_kept(row.number, [part], entry.reference)
 
     # To open what is sealed takes its time: meanwhile heartbeats go on.
     if asked:

@@ -14,7 +14,7 @@ from typing import Any, Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ledger.audit import Act
-from ledger.bank.reversals import close_receipts
+from ledger.bank.reversals import IN_SUSPENSE, close_receipts
 from ledger.engine import execute, fetch
 from ledger.meant import Incoming
 from ledger.receiving import Receiver
@@ -25,14 +25,11 @@ from tillkeeper.contracts.receipt import ReceiptState
 from tillkeeper.contracts.workitem import ItemKind, Outcome
 
 # What people have settled or charged meanwhile has no open item any more.
-_TAKEN: Final = """
+_TAKEN: Final = f"""
 SELECT d.id, d.reference_digest, d.amount, a.currency FROM bank_entries d
   JOIN bank_accounts a ON a.id = d.account
   JOIN work_items i ON i.subject = d.booked_as AND i.kind = 'UNKNOWN_DEBIT' AND i.state <> 'CLOSED'
- WHERE d.reference_digest = ANY($1::text[]) AND d.side = 'D' AND d.reversal
-   AND d.booked_as = 'entry/' || d.id
-   AND NOT EXISTS (SELECT FROM bank_entries x WHERE x.reverses = d.id)
-   AND NOT EXISTS (SELECT FROM payments s WHERE s.settled_by = d.id)
+ WHERE d.reference_digest = ANY($1::text[]) AND d.reversal AND {IN_SUSPENSE}
  ORDER BY d.id"""
 
 _REVERSES: Final = "UPDATE bank_entries SET reverses = $2 WHERE id = $1"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import date
 from typing import Any, Final
 
@@ -16,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ledger.bank.kept import Entry, Question, Statement, Word
 from ledger.bank.shelf import Shelf
-from ledger.bank.told import likeness_of
+from ledger.bank.told import likeness_kept
 from ledger.engine import execute, fetch
 from tillkeeper.contracts.bank import BankTransaction
 from tillkeeper.sealing import KeyRing
@@ -94,9 +93,7 @@ def lumps_of(
             question=Question(row.id, name, Word(row.word) if row.word else None),
         )
         if details:
-            own = frozenset() if lump.reference is None else frozenset({lump.reference})
-            likeness = likeness_of(row.number, details, known=True)
-            lump.likeness = replace(likeness, references=likeness.references | own)
+            lump.likeness = likeness_kept(row.number, details, lump.reference)
         statements[row.statement].entries.append(lump)
         found[row.id] = lump
     return found

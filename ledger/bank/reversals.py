@@ -32,8 +32,12 @@ SELECT r.digest, r.state, r.amount, r.entry FROM bank_transactions t
  WHERE t.reference_digest = $1 AND r.currency = $2 AND r.state NOT IN ('DETAILED', 'REVERSED')
  ORDER BY r.entry DESC, r.part"""
 
-# A debit is in suspense as long as the work that it made is open.
-_SUSPENSE: Final = """
+IN_SUSPENSE: Final = """d.side = 'D' AND d.booked_as = 'entry/' || d.id
+   AND NOT EXISTS (SELECT FROM bank_entries x WHERE x.reverses = d.id)
+   AND NOT EXISTS (SELECT FROM payments s WHERE s.settled_by = d.id)"""
+"""Of a debit ``d``; it is so only as long as the work that it made is open, too."""
+
+_SUSPENSE: Final = f"""
 WITH likely AS MATERIALIZED (
     SELECT id, reference_digest, NULL::bigint AS payment FROM bank_entries
      WHERE account = $1 AND reference_digest = ANY($2::text[])
@@ -44,9 +48,7 @@ SELECT d.id, i.kind, l.reference_digest, l.payment, d.amount FROM likely l
   JOIN bank_entries d ON d.id = l.id
   JOIN work_items i ON i.subject = 'entry/' || d.id
    AND i.kind IN ('UNKNOWN_DEBIT', 'CREDIT_REVERSED') AND i.state <> 'CLOSED'
- WHERE d.side = 'D' AND (d.reversal OR NOT $4) AND d.booked_as = 'entry/' || d.id
-   AND NOT EXISTS (SELECT FROM bank_entries x WHERE x.reverses = d.id)
-   AND NOT EXISTS (SELECT FROM payments s WHERE s.settled_by = d.id)
+ WHERE (d.reversal OR NOT $4) AND {IN_SUSPENSE}
  ORDER BY l.reference_digest IS NULL, d.id"""
 
 _STATE: Final = """

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ledger.bank.kept import Entry, Statement
+from ledger.bank.kept import Entry
 from ledger.bank.naming import payment_in, payments_in
 from ledger.bank.questions import write_questions
 from ledger.bank.ready import Words
@@ -103,7 +103,7 @@ class Writer:
             [one.identifier for one in said], [one.number for one in said],
             [one.opening for one in said], [one.opening_on for one in said],
             [one.closing for one in said], [one.closing_on for one in said],
-            [len(one.booked) for one in new], [within_bigint(_total(one)) for one in new],
+            [len(one.booked) for one in new], [within_bigint(one.moved) for one in new],
         )  # fmt: skip
         rows = await fetch(self.connection, _NEW_STATEMENTS, (shelf.account, self.digest, *columns))
         ids = {tuple(row[1:]): row.id for row in rows}
@@ -179,10 +179,6 @@ def return_code(reason: str | None) -> str | None:
 def within_bigint(number: int) -> int:
     """The number, or the nearest that a column holds: hostile files state anything."""
     return max(-_BIGINT_MAX, min(number, _BIGINT_MAX))
-
-
-def _total(statement: Statement) -> int:
-    return sum(entry.signed for entry in statement.booked)
 
 
 def _letter(gained: bool) -> str:

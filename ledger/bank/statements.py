@@ -103,11 +103,7 @@ def _figures(item: NewItem) -> tuple[object, ...]:
 
 def _missing(statement: Statement) -> int:
     """What its entries in the book lack for its closing balance, in signed minor units."""
-    return difference(statement.identity.opening, _booked(statement), statement.identity.closing)
-
-
-def _booked(statement: Statement) -> int:
-    return sum(entry.signed for entry in statement.booked)
+    return difference(statement.identity.opening, statement.moved, statement.identity.closing)
 
 
 def _break(statement: Statement, currency: str) -> NewItem:
@@ -120,7 +116,7 @@ def _break(statement: Statement, currency: str) -> NewItem:
         context={
             "day": said.closing_on.isoformat(),
             "opening_minor": said.opening,
-            "entries_minor": _booked(statement),
+            "entries_minor": statement.moved,
             "closing_minor": said.closing,
         },
     )

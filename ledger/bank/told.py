@@ -314,6 +314,13 @@ def likeness_of(number: str, parts: Sequence[BankTransaction], *, known: bool) -
     return _likeness(number, [*said, first.bank_reference], people, known=known)
 
 
+def likeness_kept(number: str, parts: Sequence[BankTransaction], reference: str | None) -> Likeness:
+    """The same of what is kept, which is known by its digest ``reference``, too."""
+    found = likeness_of(number, parts, known=True)
+    own = frozenset() if reference is None else frozenset({reference})
+    return replace(found, references=found.references | own)
+
+
 def likeness_of_part(number: str, part: BankTransaction, *, known: bool) -> Likeness:
     """What one of several parts may be known by where it is told alone."""
     return likeness_of(number, [part.model_copy(update={"parts": 1})], known=known)
